@@ -1,0 +1,3 @@
+//! logfs.
+#![no_std]
+#![forbid(unsafe_code)]
