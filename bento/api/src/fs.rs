@@ -140,6 +140,12 @@ pub struct Written<'a> {
 /// Names are bytes without `/` and NUL, 1 to 255 of them, never `.` or `..`: the back end
 /// checks. Methods with a default body are optional.
 ///
+/// Without a device ([`NEEDS_DEVICE`](FileSystem::NEEDS_DEVICE) false) the back end keeps the
+/// contents of files itself. It calls none of [`map`](FileSystem::map),
+/// [`reserve`](FileSystem::reserve), [`unreserve`](FileSystem::unreserve) and
+/// [`place`](FileSystem::place), and tells a file's size by [`written`](FileSystem::written) and
+/// [`setattr`](FileSystem::setattr).
+///
 /// # Inodes in memory
 /// [`load`](FileSystem::load), [`create`](FileSystem::create) and
 /// [`tmpfile`](FileSystem::tmpfile) pin an inode; each pin ends with
@@ -296,21 +302,32 @@ pub trait FileSystem<E: Env>: Send + Sync + Sized + 'static {
         offset_bytes: u64,
         len_bytes: u64,
         with_delayed: bool,
-    ) -> Result<Mapping>;
+    ) -> Result<Mapping> {
+        let _ = (ino, offset_bytes, len_bytes, with_delayed);
+        Err(Errno::EOPNOTSUPP)
+    }
 
     /// Reserves space for a write into the blocks of this range (`ENOSPC` if there is none), so
     /// that [`place`](FileSystem::place) can't fail for want of space, and returns what lies on
     /// the device there now, like [`map`](FileSystem::map): the blocks of that mapping which are in
     /// the range are now reserved. Blocks that are reserved already are not reserved again.
-    fn reserve(&self, ino: Ino, offset_bytes: u64, len_bytes: u64) -> Result<Mapping>;
+    fn reserve(&self, ino: Ino, offset_bytes: u64, len_bytes: u64) -> Result<Mapping> {
+        let _ = (ino, offset_bytes, len_bytes);
+        Err(Errno::EOPNOTSUPP)
+    }
 
     /// Gives back reservations in a range whose data will not be written after all.
-    fn unreserve(&self, ino: Ino, offset_bytes: u64, len_bytes: u64);
+    fn unreserve(&self, ino: Ino, offset_bytes: u64, len_bytes: u64) {
+        let _ = (ino, offset_bytes, len_bytes);
+    }
 
     /// Gives reserved blocks from `offset_bytes` on, at most `len_bytes`, an address to be written
     /// to: always a [`Mapped`](crate::MappingKind::Mapped) range that starts at `offset_bytes`.
     /// Readers see the old contents until [`written`](FileSystem::written).
-    fn place(&self, ino: Ino, offset_bytes: u64, len_bytes: u64) -> Result<Mapping>;
+    fn place(&self, ino: Ino, offset_bytes: u64, len_bytes: u64) -> Result<Mapping> {
+        let _ = (ino, offset_bytes, len_bytes);
+        Err(Errno::EOPNOTSUPP)
+    }
 
     /// The I/O to placed blocks has ended: makes the new blocks the file's contents.
     fn written(&self, ino: Ino, written: &Written<'_>) -> Result<()>;

@@ -189,7 +189,7 @@ pub struct Mapping {
 }
 
 /// What `statfs(2)` tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatFs {
     /// Size of a block in bytes; the counts below are in blocks.
     pub block_bytes: u32,
