@@ -1,0 +1,45 @@
+//! Builds, boots, tests and shows logfs. Run it as `cargo xtask`.
+#![forbid(unsafe_code)]
+
+mod command;
+mod counts;
+mod deps;
+mod test;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Builds, boots, tests and shows logfs.
+///
+/// What is missing (Debian packages, rustup components) is installed when it is needed, and named
+/// when it is. Kernels and test programs that take long to build are kept in
+/// $XDG_CACHE_HOME/logfs (by default ~/.cache/logfs), keyed by version.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    max_term_width = 100
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Deps(deps::Arguments),
+    Test(test::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Deps(arguments) => deps::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
