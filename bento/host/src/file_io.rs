@@ -252,7 +252,7 @@ impl<E: Env, FS: FileSystem<E>> FileIo<E, FS> {
         };
         let sector_bytes = u64::from(self.env.device().geometry().sector_bytes);
         let before = address_bytes % sector_bytes;
-        if before == 0 && buffer.len() as u64 % sector_bytes == 0 {
+        if before == 0 && (buffer.len() as u64).is_multiple_of(sector_bytes) {
             return self.env.device().read(&mut [ReadRequest {
                 offset_bytes: address_bytes,
                 buffer,
@@ -265,11 +265,10 @@ impl<E: Env, FS: FileSystem<E>> FileIo<E, FS> {
             offset_bytes,
             buffer: &mut aligned,
         }])?;
-        let wanted = aligned.iter().skip(before as usize);
-        buffer
-            .iter_mut()
-            .zip(wanted)
-            .for_each(|(to, from)| *to = *from);
+        let (_, wanted) = aligned.split_at(before as usize);
+        let (wanted, _) = wanted.split_at(buffer.len());
+        buffer.copy_from_slice(wanted);
+
         Ok(())
     }
 
@@ -374,12 +373,10 @@ impl<E: Env, FS: FileSystem<E>> FileIo<E, FS> {
                 last,
             )?;
         }
-        let within = (offset_bytes - start) as usize;
-        blocks
-            .iter_mut()
-            .skip(within)
-            .zip(data)
-            .for_each(|(to, from)| *to = *from);
+        let (_, written) = blocks.split_at_mut((offset_bytes - start) as usize);
+        let (written, _) = written.split_at_mut(data.len());
+        written.copy_from_slice(data);
+
         Ok(Cow::Owned(blocks))
     }
 
@@ -395,7 +392,9 @@ impl<E: Env, FS: FileSystem<E>> FileIo<E, FS> {
         if valid > 0 {
             self.read_piece(kind, block)?;
         }
-        block.iter_mut().skip(valid).for_each(|byte| *byte = 0);
+        let (_, behind) = block.split_at_mut(valid);
+        behind.fill(0);
+
         Ok(())
     }
 

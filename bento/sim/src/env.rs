@@ -1,0 +1,152 @@
+//! The environment of a simulated file system.
+
+use crate::{Rng, SimDisk};
+use bento_api::{Env, Event, Level, Time};
+use bento_host::{HostEvent, HostMutex, HostRwLock};
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// When a simulation starts: 2023-11-14.
+const START_SECONDS: i64 = 1_700_000_000;
+/// Each look at a clock takes this long, so that two never show the same.
+const TICK_NS: u64 = 1_000;
+/// Nothing in memory takes this long: who waits longer waits for ever.
+const DEADLOCK: Duration = Duration::from_secs(30);
+
+/// [`Env`] on a [`SimDisk`] with a clock and randomness from a seed.
+#[derive(Clone)]
+pub struct SimEnv {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    disk: SimDisk,
+    elapsed_ns: AtomicU64,
+    rng: Mutex<Rng>,
+    log: Mutex<Vec<(Level, String)>>,
+    background_due: AtomicBool,
+}
+
+impl SimEnv {
+    /// An environment on `disk`.
+    pub fn new(disk: SimDisk, seed: u64) -> SimEnv {
+        SimEnv {
+            shared: Arc::new(Shared {
+                disk,
+                elapsed_ns: AtomicU64::new(0),
+                rng: Mutex::new(Rng::new(seed)),
+                log: Mutex::new(Vec::new()),
+                background_due: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// Lets time pass.
+    pub fn advance_clock(&self, elapsed: Duration) {
+        let elapsed_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        self.shared
+            .elapsed_ns
+            .fetch_add(elapsed_ns, Ordering::Relaxed);
+    }
+
+    /// What was logged so far.
+    pub fn logged(&self) -> Vec<(Level, String)> {
+        self.shared.log.lock().clone()
+    }
+
+    /// Whether background work was asked for since the last call.
+    pub fn take_background_due(&self) -> bool {
+        self.shared.background_due.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl Env for SimEnv {
+    type Mutex<T: Send + 'static> = HostMutex<T>;
+    type RwLock<T: Send + Sync + 'static> = HostRwLock<T>;
+    type Event = SimEvent;
+    type Device = SimDisk;
+
+    fn device(&self) -> &SimDisk {
+        &self.shared.disk
+    }
+
+    fn now(&self) -> Time {
+        let elapsed_ns = self.monotonic_ns();
+        Time {
+            seconds: START_SECONDS + (elapsed_ns / 1_000_000_000) as i64,
+            nanoseconds: (elapsed_ns % 1_000_000_000) as u32,
+        }
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        self.shared.elapsed_ns.fetch_add(TICK_NS, Ordering::Relaxed) + TICK_NS
+    }
+
+    fn random(&self) -> u64 {
+        self.shared.rng.lock().next_u64()
+    }
+
+    fn crc32c(&self, crc: u32, bytes: &[u8]) -> u32 {
+        crc32c::crc32c_append(crc, bytes)
+    }
+
+    fn log(&self, level: Level, message: fmt::Arguments<'_>) {
+        self.shared.log.lock().push((level, message.to_string()));
+    }
+
+    fn wake_background(&self) {
+        self.shared.background_due.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An event on which nobody waits for ever: a simulation that would hang panics.
+pub struct SimEvent(HostEvent);
+
+impl Event for SimEvent {
+    fn new() -> Self {
+        SimEvent(HostEvent::new())
+    }
+
+    fn ticket(&self) -> u64 {
+        self.0.ticket()
+    }
+
+    fn wait(&self, ticket: u64) {
+        let notified = self.0.wait_until(ticket, Instant::now() + DEADLOCK);
+        assert!(
+            notified,
+            "nobody notified an event for {DEADLOCK:?}: this would hang"
+        );
+    }
+
+    fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_decides_everything() {
+        let run = |seed| {
+            let env = SimEnv::new(SimDisk::new(4096), seed);
+            env.advance_clock(Duration::from_millis(1500));
+            (env.random(), env.now(), env.now(), env.monotonic_ns())
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+        let (_, first, second, _) = run(1);
+        assert!(first < second && first.seconds == START_SECONDS + 1);
+    }
+
+    #[test]
+    fn crc32c_is_castagnoli() {
+        let env = SimEnv::new(SimDisk::new(4096), 0);
+        assert_eq!(env.crc32c(env.crc32c(0, b"12345"), b"6789"), 0xe306_9283);
+    }
+}

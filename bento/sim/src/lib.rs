@@ -1,0 +1,21 @@
+//! A back end in memory that does the same thing every time: its clock, its randomness and what
+//! a power cut leaves of the disk follow from seeds.
+//!
+//! [`Sim`] mounts a file system on a [`SimDisk`] and offers what programs do with files, by
+//! path. [`Sim::crash`] cuts the power and mounts what is left; [`SimDisk::recording`] has what
+//! it takes to see the disk after a cut at any point of its history.
+#![forbid(unsafe_code)]
+
+mod disk;
+mod env;
+mod image;
+mod recording;
+mod rng;
+mod sim;
+
+pub use disk::{DiskCounts, Operation, SimDisk};
+pub use env::{SimEnv, SimEvent};
+pub use image::Image;
+pub use recording::{Change, Recording};
+pub use rng::Rng;
+pub use sim::{Entry, File, Sim};
