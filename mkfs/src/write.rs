@@ -118,7 +118,7 @@ fn table_image(sb: &Superblock, layout: &Layout, index: u64) -> Block {
                 flags: 0,
                 reserved: 0.into(),
                 live_blocks: 1.into(),
-                age: 0.into(),
+                age: if kind == SegmentKind::Inodes { 1 } else { 0 }.into(),
             };
             put(&mut image, layout.table_entry(segment).1, &entry);
         }
