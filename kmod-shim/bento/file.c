@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/* Regular files: read, write, mmap, seek, sync. */
+#include <linux/fiemap.h>
+#include <linux/pagemap.h>
+#include <linux/splice.h>
+#include <linux/uio.h>
+
+#include "bento.h"
+
+/* --- reading --- */
+
+static ssize_t bento_read_iter(struct kiocb *iocb, struct iov_iter *to)
+{
+	struct inode *inode = file_inode(iocb->ki_filp);
+	ssize_t ret;
+
+	if (!(iocb->ki_flags & IOCB_DIRECT))
+		return generic_file_read_iter(iocb, to);
+	if (!iov_iter_count(to))
+		return 0;
+	file_accessed(iocb->ki_filp);
+	inode_lock_shared(inode);
+	ret = iomap_dio_rw(iocb, to, &bento_read_iomap_ops, NULL, 0, NULL, 0);
+	inode_unlock_shared(inode);
+	return ret;
+}
+
+/* --- writing --- */
+
+static ssize_t bento_buffered_write(struct kiocb *iocb, struct iov_iter *from)
+{
+	struct inode *inode = file_inode(iocb->ki_filp);
+	loff_t start = iocb->ki_pos;
+	size_t count = iov_iter_count(from);
+	ssize_t ret;
+
+	ret = iomap_file_buffered_write(iocb, from, &bento_write_iomap_ops,
+					NULL);
+	if (ret < 0)
+		bento_release_reservations(inode, start, start + count);
+	else if (ret < count)
+		bento_release_reservations(inode, start + ret, start + count);
+	return ret;
+}
+
+/*
+ * Direct writes of one file come one after the other, each one complete
+ * before the next: a file system has at most one address in hand for a block.
+ */
+static ssize_t bento_direct_write(struct kiocb *iocb, struct iov_iter *from)
+{
+	ssize_t direct = 0;
+
+	if (!((iocb->ki_pos | iov_iter_count(from)) & (BENTO_BLOCK_BYTES - 1))) {
+		direct = iomap_dio_rw(iocb, from, &bento_direct_iomap_ops,
+				      &bento_direct_write_ops,
+				      IOMAP_DIO_FORCE_WAIT, NULL, 0);
+		if (direct == -ENOTBLK)
+			direct = 0;
+	}
+	/* Parts of blocks are copied in memory. */
+	if (direct < 0 || !iov_iter_count(from))
+		return direct;
+	return direct_write_fallback(iocb, from, direct,
+				     bento_buffered_write(iocb, from));
+}
+
+/* The part of the last block behind the old end becomes part of the file. */
+static int bento_before_write(struct kiocb *iocb)
+{
+	struct inode *inode = file_inode(iocb->ki_filp);
+	loff_t size = i_size_read(inode);
+	int err = kiocb_modified(iocb);
+
+	if (err || iocb->ki_pos <= size)
+		return err;
+	return bento_zero_tail(inode, size);
+}
+
+static ssize_t bento_write_iter(struct kiocb *iocb, struct iov_iter *from)
+{
+	struct inode *inode = file_inode(iocb->ki_filp);
+	ssize_t ret;
+
+	inode_lock(inode);
+	ret = generic_write_checks(iocb, from);
+	if (ret > 0) {
+		int err = bento_before_write(iocb);
+
+		if (err)
+			ret = err;
+		else if (iocb->ki_flags & IOCB_DIRECT)
+			ret = bento_direct_write(iocb, from);
+		else
+			ret = bento_buffered_write(iocb, from);
+	}
+	inode_unlock(inode);
+	return ret > 0 ? generic_write_sync(iocb, ret) : ret;
+}
+
+/* --- mmap --- */
+
+static vm_fault_t bento_page_mkwrite(struct vm_fault *vmf)
+{
+	struct inode *inode = file_inode(vmf->vma->vm_file);
+	vm_fault_t ret;
+
+	sb_start_pagefault(inode->i_sb);
+	file_update_time(vmf->vma->vm_file);
+	/* Nobody gives reservations back between ours and the dirty bit. */
+	filemap_invalidate_lock_shared(inode->i_mapping);
+	ret = iomap_page_mkwrite(vmf, &bento_write_iomap_ops);
+	filemap_invalidate_unlock_shared(inode->i_mapping);
+	sb_end_pagefault(inode->i_sb);
+	return ret;
+}
+
+static const struct vm_operations_struct bento_vm_ops = {
+	.fault		= filemap_fault,
+	.map_pages	= filemap_map_pages,
+	.page_mkwrite	= bento_page_mkwrite,
+};
+
+static int bento_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	file_accessed(file);
+	vma->vm_ops = &bento_vm_ops;
+	return 0;
+}
+
+/* --- sync --- */
+
+int bento_fsync(struct file *file, loff_t start, loff_t end, int datasync)
+{
+	struct inode *inode = file_inode(file);
+	int err, wb_err;
+
+	err = file_write_and_wait_range(file, start, end);
+	if (err)
+		return err;
+	/* Times that only the VFS has; the data brought size and mtime along. */
+	if (!datasync && (inode->i_state & I_DIRTY_ALL))
+		err = sync_inode_metadata(inode, 1);
+	if (!err)
+		err = bento_icall(inode, fsync, datasync);
+	wb_err = file_check_and_advance_wb_err(file);
+	return err ?: wb_err;
+}
+
+/* --- seek and report --- */
+
+/* A block on its way out is neither a reservation nor mapped yet. */
+static int bento_settle(struct inode *inode)
+{
+	if (!mapping_tagged(inode->i_mapping, PAGECACHE_TAG_WRITEBACK))
+		return 0;
+	return filemap_fdatawait_keep_errors(inode->i_mapping);
+}
+
+static loff_t bento_llseek(struct file *file, loff_t offset, int whence)
+{
+	struct inode *inode = file->f_mapping->host;
+
+	if (whence != SEEK_HOLE && whence != SEEK_DATA)
+		return generic_file_llseek(file, offset, whence);
+	inode_lock_shared(inode);
+	bento_settle(inode);
+	if (whence == SEEK_HOLE)
+		offset = iomap_seek_hole(inode, offset, &bento_report_iomap_ops);
+	else
+		offset = iomap_seek_data(inode, offset, &bento_report_iomap_ops);
+	inode_unlock_shared(inode);
+	if (offset < 0)
+		return offset;
+	return vfs_setpos(file, offset, inode->i_sb->s_maxbytes);
+}
+
+static int bento_fiemap(struct inode *inode, struct fiemap_extent_info *info,
+			u64 start, u64 len)
+{
+	int err;
+
+	inode_lock_shared(inode);
+	bento_settle(inode);
+	err = iomap_fiemap(inode, info, start, len, &bento_report_iomap_ops);
+	inode_unlock_shared(inode);
+	return err;
+}
+
+static int bento_open(struct inode *inode, struct file *file)
+{
+	file->f_mode |= FMODE_CAN_ODIRECT;
+	return generic_file_open(inode, file);
+}
+
+const struct file_operations bento_file_ops = {
+	.open		= bento_open,
+	.llseek		= bento_llseek,
+	.read_iter	= bento_read_iter,
+	.write_iter	= bento_write_iter,
+	.mmap		= bento_mmap,
+	.fsync		= bento_fsync,
+	.fallocate	= bento_fallocate,
+	.splice_read	= filemap_splice_read,
+	.splice_write	= iter_file_splice_write,
+	.unlocked_ioctl	= bento_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};
+
+/* Without a device the page cache is all there is. */
+const struct file_operations bento_memory_file_ops = {
+	.llseek		= generic_file_llseek,
+	.read_iter	= generic_file_read_iter,
+	.write_iter	= generic_file_write_iter,
+	.mmap		= generic_file_mmap,
+	.fsync		= noop_fsync,
+	.splice_read	= filemap_splice_read,
+	.splice_write	= iter_file_splice_write,
+};
+
+const struct inode_operations bento_file_inode_ops = {
+	.getattr	= bento_getattr,
+	.setattr	= bento_setattr,
+	.listxattr	= bento_listxattr,
+	.get_inode_acl	= bento_get_acl,
+	.set_acl	= bento_set_acl,
+	.fiemap		= bento_fiemap,
+};

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/* Memory, time, randomness, checksums and messages for file systems. */
+#include <linux/crc32c.h>
+#include <linux/log2.h>
+#include <linux/mm.h>
+#include <linux/random.h>
+#include <linux/slab.h>
+#include <linux/timekeeping.h>
+
+#include "bento.h"
+
+/* Up to here an allocation waits until there is memory. */
+#define BENTO_NOFAIL_BYTES	(8 * 1024)
+
+void *bento_alloc(size_t size, size_t align, bool zeroed)
+{
+	gfp_t gfp = GFP_NOFS | (zeroed ? __GFP_ZERO : 0);
+
+	if (align > PAGE_SIZE)
+		return NULL;
+	/* kmalloc aligns powers of two to their size, vmalloc to pages. */
+	if (align > ARCH_KMALLOC_MINALIGN && size < PAGE_SIZE)
+		size = roundup_pow_of_two(max(size, align));
+	if (size <= BENTO_NOFAIL_BYTES)
+		return kmalloc(size, gfp | __GFP_NOFAIL);
+	return kvmalloc(size, gfp | __GFP_NOWARN);
+}
+EXPORT_SYMBOL_GPL(bento_alloc);
+
+void bento_free(void *memory)
+{
+	kvfree(memory);
+}
+EXPORT_SYMBOL_GPL(bento_free);
+
+void bento_now(struct bento_time *time)
+{
+	struct timespec64 ts;
+
+	ktime_get_coarse_real_ts64(&ts);
+	*time = bento_time(ts);
+}
+EXPORT_SYMBOL_GPL(bento_now);
+
+uint64_t bento_monotonic_ns(void)
+{
+	return ktime_get_ns();
+}
+EXPORT_SYMBOL_GPL(bento_monotonic_ns);
+
+uint64_t bento_random(void)
+{
+	return get_random_u64();
+}
+EXPORT_SYMBOL_GPL(bento_random);
+
+/* The kernel's crc32c leaves the inversions before and after to the caller. */
+uint32_t bento_crc32c(uint32_t crc, const uint8_t *data, size_t len_bytes)
+{
+	return ~crc32c(~crc, data, len_bytes);
+}
+EXPORT_SYMBOL_GPL(bento_crc32c);
+
+void bento_log(struct bento_mount *mount, uint32_t level, const uint8_t *text,
+	       size_t len_bytes)
+{
+	static const char * const levels[] = {
+		KERN_ERR, KERN_WARNING, KERN_INFO, KERN_DEBUG,
+	};
+	const char *kern = levels[min_t(u32, level, BENTO_LOG_DEBUG)];
+	int len = min_t(size_t, len_bytes, 1000);
+
+	if (mount)
+		printk("%s%s (%s): %.*s\n", kern, mount->ops->name,
+		       mount->sb->s_id, len, text);
+	else
+		printk("%sbento: %.*s\n", kern, len, text);
+}
+EXPORT_SYMBOL_GPL(bento_log);
