@@ -146,9 +146,10 @@ core::arch::global_asm!(
     "jmp 2b",
     ".size bento_escape, . - bento_escape",
     ".popsection",
-    ".pushsection .discard.func_stack_frame_non_standard, \"aw\"",
-    ".quad bento_guard",
-    ".quad bento_escape",
+    // R: the linker's garbage collection must keep it.
+    ".pushsection .discard.func_stack_frame_non_standard, \"awR\"",
+    ".long bento_guard - .",
+    ".long bento_escape - .",
     ".popsection",
 );
 
