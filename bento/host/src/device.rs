@@ -25,7 +25,7 @@ impl FileDevice {
     pub fn open(path: &Path, read_only: bool) -> io::Result<FileDevice> {
         let kind = path.metadata()?.file_type();
         if kind.is_block_device() {
-            FileDevice::open_block_device(path, read_only)
+            FileDevice::open_block_device(path, read_only, OFlags::EXCL)
         } else if kind.is_file() {
             FileDevice::open_image(path, read_only)
         } else {
@@ -34,17 +34,29 @@ impl FileDevice {
         }
     }
 
+    /// Opens a block device that the caller keeps others from using, by having it mounted.
+    pub fn open_mounted(path: &Path, read_only: bool) -> io::Result<FileDevice> {
+        FileDevice::open_block_device(path, read_only, OFlags::empty())
+    }
+
+    /// Lets others lock the image file from now on: for the time between the last use and the
+    /// end of the process.
+    pub fn release(&self) {
+        // Without a lock there is nothing to release.
+        let _ = self.file.unlock();
+    }
+
     /// Stands for the device of a file system that has none: of size 0, all I/O fails.
     pub fn absent() -> io::Result<FileDevice> {
         let file = File::open("/dev/null")?;
         Ok(FileDevice::with_geometry(file, 0, IMAGE_SECTOR_BYTES, true))
     }
 
-    fn open_block_device(path: &Path, read_only: bool) -> io::Result<FileDevice> {
+    fn open_block_device(path: &Path, read_only: bool, how: OFlags) -> io::Result<FileDevice> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(!read_only)
-            .custom_flags(OFlags::EXCL.bits() as i32)
+            .custom_flags(how.bits() as i32)
             .open(path)
             .map_err(
                 |error| match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
