@@ -1,3 +1,40 @@
-//! logfs.
+//! logfs: a log-structured journaling file system.
+//!
+//! The parts, from the device up:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`recovery`] | reading the log after a crash |
+//! | `cache` | metadata blocks in memory |
+//! | `journal` | the write-ahead log: commits and checkpoints |
+//! | `space` | segments: which blocks and inodes are free |
+//! | `tx` | one operation's part of a transaction |
+//! | `tree` | B+trees over blocks |
+//! | `inode`, `extent`, `dir`, `xattr`, `orphan` | what the blocks hold |
+//! | `data`, `namei` | the operations on files and names |
+//! | `mount` | starting, stopping, and the [`FileSystem`](bento_api::FileSystem) interface |
+//!
+//! It runs on any [`Env`](bento_api::Env) and does not know which.
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod cache;
+mod corrupt;
+mod data;
+mod dir;
+mod extent;
+mod inode;
+mod journal;
+mod mount;
+mod namei;
+mod options;
+mod orphan;
+pub mod recovery;
+mod space;
+mod tree;
+mod tx;
+mod xattr;
+
+pub use mount::LogFs;

@@ -33,6 +33,9 @@ pub enum BlockKind {
     Xattr = 10,
     /// Inodes to be reclaimed: [`OrphanBlock`](crate::OrphanBlock).
     Orphans = 11,
+    /// A part of the target of a symbolic link that is too long for the inode, from byte 64 on. The
+    /// link's extents map these blocks.
+    Symlink = 12,
 }
 
 impl BlockKind {
@@ -50,6 +53,7 @@ impl BlockKind {
             BlockKind::DirIndex => "directory index node",
             BlockKind::Xattr => "xattr block",
             BlockKind::Orphans => "orphan block",
+            BlockKind::Symlink => "symbolic link block",
         }
     }
 }

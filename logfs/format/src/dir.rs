@@ -7,7 +7,8 @@
 //!
 //! The *position* of an entry is its byte offset in the directory, divided by 8. The hash index, a
 //! tree of bare `u64` keys, has one key per entry: the name's hash in the upper 32 bits, the
-//! position in the lower. Directories of one block have no index.
+//! position in the lower. Directories that span no more than one block have no index. A block that
+//! becomes empty is freed: the directory has a hole there.
 
 use crate::block;
 use crate::le::{Le16, Le64};
@@ -36,6 +37,9 @@ pub const ENTRY_ALIGN: usize = 8;
 
 /// Most blocks of a directory: positions have 32 bits.
 pub const MAX_DIR_BLOCKS: u64 = (1 << 32) / (BLOCK_BYTES / ENTRY_ALIGN) as u64;
+
+/// Shortest entry: free space of this length is of use again.
+pub const ENTRY_BYTES_MIN: usize = 16;
 
 /// Keys in a leaf of a directory index.
 pub const KEYS_PER_NODE: usize = crate::tree::leaf_capacity(8);
@@ -98,13 +102,18 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
+/// The entry that starts at a byte offset of a directory block; `None` if it is malformed.
+pub fn entry_at(block: &[u8], offset: usize) -> Option<Entry<'_>> {
+    parse_entry(block, offset)
+}
+
 fn parse_entry(block: &[u8], offset: usize) -> Option<Entry<'_>> {
     let head: &EntryHead = block::view(block, offset)?;
     let bytes = usize::from(head.entry_bytes.get());
     let name_len = usize::from(head.name_len);
     let fits = bytes.is_multiple_of(ENTRY_ALIGN) && offset + bytes <= block.len();
     let ino = head.ino.get();
-    if !fits || bytes < ENTRY_ALIGN * 2 {
+    if !fits || bytes < ENTRY_BYTES_MIN {
         return None;
     }
     if ino == 0 {

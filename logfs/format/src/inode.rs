@@ -86,7 +86,7 @@ pub struct Timestamp {
 pub struct InodeFlags;
 
 impl InodeFlags {
-    /// `inline` holds `size` bytes of the target of a symbolic link.
+    /// `inline` holds the `size_bytes` bytes of the target of a symbolic link.
     pub const INLINE: u16 = 1;
     /// `inline` holds the address of the root of an extent tree, not extents.
     pub const TREE: u16 = 2;

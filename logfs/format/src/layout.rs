@@ -10,6 +10,9 @@ pub const MIN_DEVICE_BYTES: u64 = 16 << 20;
 /// Most blocks that a file system has (1 EiB): inode numbers keep four bits for the slot.
 pub const MAX_BLOCKS: u64 = 1 << 48;
 
+/// Fewest blocks of a log: a quarter of it must hold the largest transaction.
+pub const LOG_BLOCKS_MIN: u64 = 512;
+
 /// Segments that mkfs aims at, at least: fewer would leave too little choice to the allocator.
 const SEGMENTS_AIM: u64 = 128;
 
@@ -73,7 +76,7 @@ impl fmt::Display for LayoutError {
             LayoutError::LogSize => {
                 write!(
                     f,
-                    "log size must be at least 1 MiB and at most a quarter of the device"
+                    "log size must be at least 2 MiB and at most a quarter of the device"
                 )
             }
         }
@@ -99,9 +102,9 @@ impl Layout {
         if !segment_size_ok(segment_blocks) {
             return Err(LayoutError::SegmentSize);
         }
-        // A 32nd of the device, from 1 MiB to 128 MiB.
-        let log_blocks = log_blocks.unwrap_or((total_blocks / 32).clamp(256, 32 << 10));
-        if log_blocks < 256 || log_blocks > total_blocks / 4 {
+        // A 32nd of the device, from 2 MiB to 128 MiB.
+        let log_blocks = log_blocks.unwrap_or((total_blocks / 32).clamp(LOG_BLOCKS_MIN, 32 << 10));
+        if log_blocks < LOG_BLOCKS_MIN || log_blocks > total_blocks / 4 {
             return Err(LayoutError::LogSize);
         }
         let table_blocks =
@@ -140,7 +143,7 @@ impl Layout {
         if self.segment_count == 0 || self.table_blocks < table_needed {
             return field("segment_count", self.segment_count);
         }
-        if self.log_blocks < 256 {
+        if self.log_blocks < LOG_BLOCKS_MIN {
             return field("log_blocks", self.log_blocks);
         }
         let in_order = self.table_start > crate::SUPERBLOCK_ADDRESS

@@ -28,14 +28,15 @@ pub use inode::{
     INLINE_BYTES, INLINE_EXTENTS, INODE_BYTES, INODES_PER_BLOCK, InoAddress, Inode, InodeBlockHead,
     InodeFlags, ORPHANS_PER_BLOCK, OrphanBlock, OrphanSlot, Timestamp,
 };
-pub use layout::{Layout, LayoutError, MAX_BLOCKS, MIN_DEVICE_BYTES};
+pub use layout::{LOG_BLOCKS_MIN, Layout, LayoutError, MAX_BLOCKS, MIN_DEVICE_BYTES};
 pub use log::Checkpoint;
 pub use segment::{
     ENTRIES_PER_TABLE_BLOCK, MAX_SEGMENT_BLOCKS, MIN_SEGMENT_BLOCKS, SUMMARIES_PER_BLOCK,
     SegmentEntry, SegmentHeader, SegmentKind, SummaryEntry, header_blocks,
 };
 pub use superblock::{
-    FORMAT_VERSION, INCOMPAT_KNOWN, LABEL_BYTES, RO_COMPAT_KNOWN, SUPERBLOCK_ADDRESS, Superblock,
+    FORMAT_VERSION, INCOMPAT_KNOWN, LABEL_BYTES, RO_COMPAT_KNOWN, SIGNATURE, SUPERBLOCK_ADDRESS,
+    Superblock,
 };
 
 /// Size of a block in bytes.

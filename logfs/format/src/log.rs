@@ -70,7 +70,7 @@ pub struct RecordHead {
     /// Sequence number of the transaction, one more than that of the record before.
     pub sequence: Le64,
     /// All transactions up to this one were durable when this record was written. Those behind it
-    /// count only if the data they map is on the device: see [`SummaryEntry`](crate::SummaryEntry).
+    /// count only if the data that they [claim](Item::Claim) is on the device.
     pub durable_sequence: Le64,
     /// Length of the record in bytes, this head included, without the padding to a granule.
     pub len_bytes: Le32,
@@ -83,8 +83,8 @@ pub struct RecordHead {
 }
 
 impl RecordHead {
-    /// The data that the transaction maps was flushed before the record was written, so there is no
-    /// need to check it.
+    /// The data that the transaction maps was flushed before the record was written: it makes no
+    /// claims.
     pub const DATA_DURABLE: u32 = 1;
 
     /// Byte offset of `checksum` in a record.
@@ -104,56 +104,73 @@ impl RecordHead {
 /// Size of a [`RecordHead`] in bytes.
 pub const RECORD_HEAD_BYTES: usize = size_of::<RecordHead>();
 
-/// Start of an item: bytes to be put into a block.
+/// Start of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct ItemHead {
-    /// The block to change; bit 63 says that it is filled with zeros first.
+    /// A block, and in the upper bits [`ZERO_FIRST`](ItemHead::ZERO_FIRST) or
+    /// [`CLAIM`](ItemHead::CLAIM).
     place: Le64,
     /// Offset in the block.
     pub offset: Le16,
-    /// Number of bytes, which follow. May be 0 if the block is filled with zeros.
+    /// Number of bytes that follow. May be 0 if the block is filled with zeros.
     pub len: Le16,
 }
-
-const ZERO_FIRST: u64 = 1 << 63;
 
 /// Size of an [`ItemHead`] in bytes.
 pub const ITEM_HEAD_BYTES: usize = size_of::<ItemHead>();
 
+/// Most blocks that one claim covers.
+pub const CLAIM_BLOCKS_MAX: usize = 1024;
+
 impl ItemHead {
-    /// An item for `len` bytes at `offset` of `block`.
-    pub fn new(block: u64, zero_first: bool, offset: u16, len: u16) -> ItemHead {
-        let flag = if zero_first { ZERO_FIRST } else { 0 };
+    /// The block is filled with zeros before the bytes are put into it.
+    pub const ZERO_FIRST: u64 = 1 << 63;
+    /// The item is an [`Item::Claim`].
+    pub const CLAIM: u64 = 1 << 62;
+
+    /// An item for `len` bytes at `offset` of `block`, with flags.
+    pub fn new(block: u64, flags: u64, offset: u16, len: u16) -> ItemHead {
         ItemHead {
-            place: (block | flag).into(),
+            place: (block | flags).into(),
             offset: offset.into(),
             len: len.into(),
         }
     }
 
-    /// The block to change.
+    /// The block.
     pub fn block(&self) -> u64 {
-        self.place.get() & !ZERO_FIRST
+        self.place.get() & !(Self::ZERO_FIRST | Self::CLAIM)
     }
 
-    /// Whether the block is filled with zeros first.
-    pub fn zero_first(&self) -> bool {
-        self.place.get() & ZERO_FIRST != 0
+    fn has(&self, flag: u64) -> bool {
+        self.place.get() & flag != 0
     }
 }
 
-/// An item with its bytes.
+/// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Item<'a> {
-    /// The block to change.
-    pub block: u64,
-    /// Whether it is filled with zeros first.
-    pub zero_first: bool,
-    /// Where in the block the bytes go.
-    pub offset: usize,
-    /// The bytes.
-    pub data: &'a [u8],
+pub enum Item<'a> {
+    /// Bytes to be put into a metadata block.
+    Change {
+        /// The block.
+        block: u64,
+        /// Whether it is filled with zeros first.
+        zero_first: bool,
+        /// Where in the block the bytes go.
+        offset: usize,
+        /// The bytes.
+        data: &'a [u8],
+    },
+    /// File data that the transaction maps, which was not flushed before the record was written:
+    /// the transaction counts only if the data is there. A claim on a block that is no longer live
+    /// afterwards, or that a later record claims again, says nothing.
+    Claim {
+        /// The first block.
+        block: u64,
+        /// CRC-32C of each block from there on.
+        checksums: &'a [Le32],
+    },
 }
 
 /// Walks over the items of a record's body (what follows the head). A malformed item ends the walk
@@ -187,16 +204,27 @@ fn parse_item(body: &[u8], offset: usize) -> Option<(Item<'_>, usize)> {
     let head: &ItemHead = block::view(body, offset)?;
     let start = offset + ITEM_HEAD_BYTES;
     let end = start + usize::from(head.len.get());
-    let place = usize::from(head.offset.get());
     let data = body.get(start..end)?;
-    if place + data.len() > BLOCK_BYTES {
+    if head.has(ItemHead::CLAIM) {
+        let checksums = bytemuck::try_cast_slice(data).ok()?;
+        return Some((
+            Item::Claim {
+                block: head.block(),
+                checksums,
+            },
+            end,
+        ));
+    }
+    let offset = usize::from(head.offset.get());
+    if offset + data.len() > BLOCK_BYTES {
         return None;
     }
+    let zero_first = head.has(ItemHead::ZERO_FIRST);
     Some((
-        Item {
+        Item::Change {
             block: head.block(),
-            zero_first: head.zero_first(),
-            offset: place,
+            zero_first,
+            offset,
             data,
         },
         end,

@@ -61,7 +61,8 @@ pub struct SegmentEntry {
     /// Live blocks, the header and summaries not counted. In an inode segment: blocks that hold
     /// initialised inodes.
     pub live_blocks: Le32,
-    /// Transaction that last wrote into the segment: how old its contents are.
+    /// Transaction that last wrote data into the segment: how old its contents are. Of an inode
+    /// segment: the number of inodes in use.
     pub age: Le64,
 }
 

@@ -17,6 +17,9 @@ pub const INCOMPAT_KNOWN: u64 = 0;
 /// Features that a version which doesn't know them may read but not write: none yet.
 pub const RO_COMPAT_KNOWN: u64 = 0;
 
+/// The signature in every superblock.
+pub const SIGNATURE: [u8; 8] = *b"logfs-01";
+
 /// Room for the label in bytes, padded with NUL.
 pub const LABEL_BYTES: usize = 64;
 
@@ -71,9 +74,6 @@ pub struct Superblock {
     /// Key of the directory hash: random, so that nobody can make names that collide.
     pub hash_key: [Le64; 2],
 }
-
-/// The signature in every superblock.
-pub const SIGNATURE: [u8; 8] = *b"logfs-01";
 
 impl Superblock {
     /// Reads and checks a superblock that lies at `address`.

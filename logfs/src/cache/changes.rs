@@ -1,0 +1,149 @@
+//! Which bytes of a block the running transaction has changed.
+
+use alloc::vec::Vec;
+use logfs_format::{BLOCK_BYTES, log::ITEM_HEAD_BYTES};
+
+/// More ranges than this are not worth telling apart: the whole block is logged then.
+const RANGES_MAX: usize = 48;
+
+/// Changed ranges with fewer unchanged bytes than this between them cost less as one.
+const GAP_MIN: usize = ITEM_HEAD_BYTES + 4;
+
+/// Sorted ranges, apart by at least [`GAP_MIN`].
+#[derive(Default)]
+pub(crate) struct Changes {
+    ranges: Vec<(u16, u16)>,
+    whole: bool,
+}
+
+impl Changes {
+    /// The whole block.
+    pub(crate) fn whole() -> Changes {
+        Changes {
+            ranges: Vec::new(),
+            whole: true,
+        }
+    }
+
+    /// Whether the whole block is to be logged.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// The ranges, as start and end.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.ranges
+            .iter()
+            .map(|&(start, end)| (start.into(), end.into()))
+    }
+
+    /// Bytes of log that the changes need at most.
+    pub(crate) fn log_bytes(&self) -> usize {
+        if self.whole {
+            return BLOCK_BYTES + ITEM_HEAD_BYTES;
+        }
+        self.ranges()
+            .map(|(start, end)| end - start + ITEM_HEAD_BYTES)
+            .sum()
+    }
+
+    /// Adds a range that lies in a block.
+    pub(crate) fn add(&mut self, start: usize, end: usize) {
+        if self.whole {
+            return;
+        }
+        let (mut start, mut end) = (start as u16, end as u16);
+        let gap = GAP_MIN as u16;
+        let first = self
+            .ranges
+            .partition_point(|r| r.1.saturating_add(gap) < start);
+        let mut last = first;
+        while let Some(range) = self.ranges.get(last)
+            && range.0 <= end.saturating_add(gap)
+        {
+            start = start.min(range.0);
+            end = end.max(range.1);
+            last += 1;
+        }
+        self.ranges.splice(first..last, [(start, end)]);
+        if self.ranges.len() > RANGES_MAX {
+            *self = Changes::whole();
+        }
+    }
+}
+
+/// Runs of bytes in which `new` differs from `old` (both of one length), as start and end; runs less
+/// than [`GAP_MIN`] apart are one.
+pub(crate) fn difference(old: &[u8], new: &[u8], mut emit: impl FnMut(usize, usize)) {
+    let mut run: Option<(usize, usize)> = None;
+    for (index, (a, b)) in old.chunks(8).zip(new.chunks(8)).enumerate() {
+        if a == b {
+            continue;
+        }
+        let (start, end) = (index * 8, index * 8 + a.len());
+        run = match run {
+            Some((first, last)) if start - last < GAP_MIN => Some((first, end)),
+            Some((first, last)) => {
+                emit(first, last);
+                Some((start, end))
+            }
+            None => Some((start, end)),
+        };
+    }
+    if let Some((first, last)) = run {
+        emit(first, last);
+    }
+}
+
+/// Runs of bytes that are not zero, as start and end; what a block of zeros lacks.
+pub(crate) fn nonzero(bytes: &[u8], emit: impl FnMut(usize, usize)) {
+    const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+    difference(&ZEROS, bytes, emit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn near_ranges_join_and_far_ones_stay_apart() {
+        let mut changes = Changes::default();
+        changes.add(100, 120);
+        changes.add(400, 408);
+        changes.add(122, 130);
+        assert_eq!(
+            changes.ranges().collect::<Vec<_>>(),
+            [(100, 130), (400, 408)]
+        );
+        changes.add(90, 401);
+        assert_eq!(changes.ranges().collect::<Vec<_>>(), [(90, 408)]);
+    }
+
+    #[test]
+    fn too_many_ranges_become_the_whole_block() {
+        let mut changes = Changes::default();
+        for n in 0..=RANGES_MAX {
+            assert!(!changes.is_whole());
+            changes.add(n * 64, n * 64 + 8);
+        }
+        assert!(changes.is_whole());
+    }
+
+    #[test]
+    fn difference_finds_every_changed_byte() {
+        let old = vec![7u8; 4096];
+        let mut new = old.clone();
+        for place in [0, 9, 500, 4095] {
+            new[place] = 0;
+        }
+        let mut patched = old.clone();
+        let mut runs = 0;
+        difference(&old, &new, |start, end| {
+            patched[start..end].copy_from_slice(&new[start..end]);
+            runs += 1;
+        });
+        assert_eq!(patched, new);
+        assert_eq!(runs, 3);
+    }
+}

@@ -1,0 +1,361 @@
+//! The block cache: every metadata block that is in memory.
+//!
+//! A block has up to two versions. `page` is what operations see. `committed` is the block as the
+//! last transaction that changed it left it, if that is not home yet: a checkpoint writes this one,
+//! so that what a running transaction does never reaches its home before its log record.
+//!
+//! Invariants:
+//! - A block with `changes` or `committed` stays in the cache.
+//! - The first record of a block after each checkpoint's collection holds the whole block
+//!   (`whole_logged`), so that replay never builds on a home write that was torn.
+
+mod changes;
+mod page;
+
+use crate::corrupt::Reporter;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bento_api::{Device, Env, Errno, Mutex, ReadRequest, Result};
+use changes::Changes;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use hashbrown::{DefaultHashBuilder, HashMap};
+use logfs_format::{BLOCK_BYTES, BlockHeader, BlockKind, HEADER_BYTES, block};
+
+pub(crate) use changes::nonzero;
+pub(crate) use page::Page;
+
+/// Locks that the cache is split over.
+const SHARDS: usize = 64;
+
+/// Blocks kept if nothing asks for memory: 256 MiB.
+const BLOCKS_MAX: usize = 65_536;
+
+/// A block of the running transaction, as the commit takes it.
+pub(crate) struct Changed {
+    /// Where it lives.
+    pub(crate) address: u64,
+    /// Its contents.
+    pub(crate) page: Arc<Page>,
+    /// What to log; nothing for the whole block.
+    pub(crate) ranges: Option<Vec<(usize, usize)>>,
+}
+
+/// A block that a checkpoint writes home.
+pub(crate) struct Homeless {
+    /// Where it lives.
+    pub(crate) address: u64,
+    /// Its contents.
+    pub(crate) page: Arc<Page>,
+}
+
+struct Entry {
+    page: Arc<Page>,
+    changes: Option<Changes>,
+    committed: Option<Arc<Page>>,
+    whole_logged: bool,
+    referenced: bool,
+}
+
+impl Entry {
+    fn clean(page: Arc<Page>) -> Entry {
+        Entry {
+            page,
+            changes: None,
+            committed: None,
+            whole_logged: false,
+            referenced: true,
+        }
+    }
+
+    fn is_clean(&self) -> bool {
+        self.changes.is_none() && self.committed.is_none()
+    }
+}
+
+type Map = HashMap<u64, Entry, DefaultHashBuilder>;
+
+#[derive(Default)]
+struct Shard {
+    map: Map,
+    /// Blocks that the running transaction changed.
+    changed: Vec<u64>,
+}
+
+/// See the module.
+pub(crate) struct Cache<E: Env> {
+    env: E,
+    uuid: [u8; 16],
+    reporter: Arc<Reporter<E>>,
+    shards: Vec<E::Mutex<Shard>>,
+    blocks: AtomicUsize,
+    hand: AtomicUsize,
+}
+
+impl<E: Env> Cache<E> {
+    pub(crate) fn new(env: E, uuid: [u8; 16], reporter: Arc<Reporter<E>>) -> Cache<E> {
+        let shards = (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect();
+        Cache {
+            env,
+            uuid,
+            reporter,
+            shards,
+            blocks: AtomicUsize::new(0),
+            hand: AtomicUsize::new(0),
+        }
+    }
+
+    fn shard(&self, address: u64) -> Result<<E::Mutex<Shard> as Mutex<Shard>>::Guard<'_>> {
+        let index = address as usize % SHARDS;
+        Ok(self.shards.get(index).ok_or(Errno::EIO)?.lock())
+    }
+
+    /// A snapshot of a block, read from the device and checked if need be.
+    pub(crate) fn read(&self, address: u64, kind: BlockKind) -> Result<Arc<Page>> {
+        if let Some(entry) = self.shard(address)?.map.get_mut(&address) {
+            entry.referenced = true;
+            let page = Arc::clone(&entry.page);
+            return self.expect_kind(page, address, kind);
+        }
+        self.load(address, kind)
+    }
+
+    fn expect_kind(&self, page: Arc<Page>, address: u64, kind: BlockKind) -> Result<Arc<Page>> {
+        match block::check_header(page.bytes(), kind, &self.uuid, address) {
+            Ok(()) => Ok(page),
+            Err(fault) => Err(self
+                .reporter
+                .corrupt(format_args!("{} {address}: {fault}", kind.name()))),
+        }
+    }
+
+    fn load(&self, address: u64, kind: BlockKind) -> Result<Arc<Page>> {
+        let mut page = Page::zeroed();
+        let offset_bytes = address
+            .checked_mul(BLOCK_BYTES as u64)
+            .ok_or(Errno::EUCLEAN)?;
+        if offset_bytes >= self.env.device().geometry().size_bytes {
+            return Err(self
+                .reporter
+                .corrupt(format_args!("{} {address}: beyond the device", kind.name())));
+        }
+        let request = ReadRequest {
+            offset_bytes,
+            buffer: page.bytes_mut(),
+        };
+        self.env.device().read(&mut [request])?;
+        if let Err(fault) = block::verify(page.bytes(), kind, &self.uuid, address) {
+            return Err(self
+                .reporter
+                .corrupt(format_args!("{} {address}: {fault}", kind.name())));
+        }
+        self.make_room();
+        let page = Arc::new(page);
+        let mut shard = self.shard(address)?;
+        shard.map.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        // Somebody may have read, and even changed, the block meanwhile: theirs is newer.
+        let blocks = &self.blocks;
+        let entry = shard.map.entry(address).or_insert_with(|| {
+            blocks.fetch_add(1, Ordering::Relaxed);
+            Entry::clean(page)
+        });
+        let page = Arc::clone(&entry.page);
+        drop(shard);
+        self.expect_kind(page, address, kind)
+    }
+
+    /// Puts `bytes` into a block, from byte `offset` on, as a part of the running transaction, and
+    /// returns how many bytes the log needs more for that. Only bytes that differ are logged.
+    pub(crate) fn write(
+        &self,
+        address: u64,
+        kind: BlockKind,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<usize> {
+        debug_assert!(offset >= block::CHECKSUM_RANGE.end);
+        let end = offset.checked_add(bytes.len()).ok_or(Errno::EUCLEAN)?;
+        loop {
+            self.read(address, kind)?;
+            let mut shard = self.shard(address)?;
+            let Shard { map, changed } = &mut *shard;
+            let Some(entry) = map.get_mut(&address) else {
+                continue;
+            };
+            let old = entry.page.bytes().get(offset..end).ok_or(Errno::EUCLEAN)?;
+            if old == bytes {
+                return Ok(0);
+            }
+            let first = entry.changes.is_none();
+            let changes = entry.changes.get_or_insert_default();
+            let before = changes.log_bytes();
+            changes::difference(old, bytes, |from, to| {
+                changes.add(offset + from, offset + to)
+            });
+            let mut grown = changes.log_bytes().saturating_sub(before);
+            if first {
+                changed.push(address);
+                if !entry.whole_logged {
+                    grown = BLOCK_BYTES + logfs_format::log::ITEM_HEAD_BYTES;
+                }
+            }
+            let page = Arc::make_mut(&mut entry.page);
+            page.bytes_mut()
+                .get_mut(offset..end)
+                .ok_or(Errno::EUCLEAN)?
+                .copy_from_slice(bytes);
+            return Ok(grown);
+        }
+    }
+
+    /// Makes a new block of zeros with this header, as a part of the running transaction, whatever
+    /// was there. Returns the bytes that the log needs for it.
+    pub(crate) fn create(&self, header: &BlockHeader) -> Result<usize> {
+        let address = header.address.get();
+        let mut page = Page::zeroed();
+        if let Some(place) = page.bytes_mut().get_mut(..HEADER_BYTES) {
+            place.copy_from_slice(bytemuck::bytes_of(header));
+        }
+        self.make_room();
+        let mut shard = self.shard(address)?;
+        shard.map.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        let Shard { map, changed } = &mut *shard;
+        let page = Arc::new(page);
+        match map.get_mut(&address) {
+            Some(entry) => {
+                if entry.changes.is_none() {
+                    changed.push(address);
+                }
+                entry.page = page;
+                entry.changes = Some(Changes::whole());
+            }
+            None => {
+                self.blocks.fetch_add(1, Ordering::Relaxed);
+                changed.push(address);
+                map.insert(
+                    address,
+                    Entry {
+                        changes: Some(Changes::whole()),
+                        ..Entry::clean(page)
+                    },
+                );
+            }
+        }
+        Ok(HEADER_BYTES * 2)
+    }
+
+    /// Takes what the running transaction has changed and makes it the committed version. Nobody
+    /// may change blocks meanwhile.
+    pub(crate) fn commit(&self) -> Vec<Changed> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            let Shard { map, changed } = &mut *shard;
+            all.reserve(changed.len());
+            for address in changed.drain(..) {
+                let Some(entry) = map.get_mut(&address) else {
+                    continue;
+                };
+                let Some(changes) = entry.changes.take() else {
+                    continue;
+                };
+                let whole = changes.is_whole() || !entry.whole_logged;
+                entry.whole_logged = true;
+                entry.committed = Some(Arc::clone(&entry.page));
+                all.push(Changed {
+                    address,
+                    page: Arc::clone(&entry.page),
+                    ranges: (!whole).then(|| changes.ranges().collect()),
+                });
+            }
+        }
+        all
+    }
+
+    /// All committed blocks that are not home, in the order of their addresses. From now on the
+    /// next record of each holds the whole block. No commit may run meanwhile.
+    pub(crate) fn collect_homeless(&self) -> Vec<Homeless> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            for (&address, entry) in &mut shard.lock().map {
+                entry.whole_logged = false;
+                if let Some(page) = &entry.committed {
+                    all.push(Homeless {
+                        address,
+                        page: Arc::clone(page),
+                    });
+                }
+            }
+        }
+        all.sort_unstable_by_key(|block| block.address);
+        all
+    }
+
+    /// The block is home, in this version.
+    pub(crate) fn came_home(&self, block: &Homeless) {
+        let Ok(mut shard) = self.shard(block.address) else {
+            return;
+        };
+        let Some(entry) = shard.map.get_mut(&block.address) else {
+            return;
+        };
+        if entry
+            .committed
+            .as_ref()
+            .is_some_and(|page| Arc::ptr_eq(page, &block.page))
+        {
+            entry.committed = None;
+        }
+    }
+
+    /// Drops a block whose place was freed and may now hold something else.
+    pub(crate) fn forget(&self, address: u64) {
+        let Ok(mut shard) = self.shard(address) else {
+            return;
+        };
+        if shard
+            .map
+            .get(&address)
+            .is_some_and(|entry| entry.changes.is_none())
+        {
+            shard.map.remove(&address);
+            self.blocks.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Blocks in the cache.
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks.load(Ordering::Relaxed)
+    }
+
+    fn make_room(&self) {
+        if self.blocks() >= BLOCKS_MAX {
+            self.shrink(SHARDS);
+        }
+    }
+
+    /// Drops up to `count` clean blocks, those first that have not been used since the last visit
+    /// (second chance), and returns how many it was.
+    pub(crate) fn shrink(&self, count: usize) -> usize {
+        let mut dropped = 0;
+        for _ in 0..SHARDS * 2 {
+            let index = self.hand.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            let Some(shard) = self.shards.get(index) else {
+                break;
+            };
+            let mut budget = (count - dropped).min(count.div_ceil(SHARDS).max(16));
+            let before = budget;
+            shard.lock().map.retain(|_, entry| {
+                let keep =
+                    budget == 0 || !entry.is_clean() || core::mem::take(&mut entry.referenced);
+                budget -= usize::from(!keep);
+                keep
+            });
+            dropped += before - budget;
+            if dropped >= count {
+                break;
+            }
+        }
+        self.blocks.fetch_sub(dropped, Ordering::Relaxed);
+        dropped
+    }
+}

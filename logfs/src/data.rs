@@ -1,0 +1,561 @@
+//! File data: where it lies, reserving space for it, placing it and mapping it.
+//!
+//! Data is written out of place: a block that is mapped is never overwritten (but for unwritten
+//! extents, whose contents nobody has seen). A written range takes three steps: reserved
+//! (`delayed`), given an address (`placed`), mapped. A crash before the last leaves the old
+//! contents.
+
+use crate::LogFs;
+use crate::extent;
+use crate::inode::{Inode, Piece, State, from_time, now};
+use crate::tx::{Cost, Tx};
+use bento_api::{
+    Attr, Env, Errno, FallocateMode, FileKind, Ino, Mapping, MappingKind, Result, SetAttr, Written,
+};
+use logfs_format::{BLOCK_BYTES, Extent, OrphanSlot};
+
+const BLOCK: u64 = BLOCK_BYTES as u64;
+
+/// Blocks that one call reserves at most.
+const RESERVE_BLOCKS_MAX: u64 = 8192;
+
+/// Blocks that one transaction maps at most.
+const MAP_BLOCKS_MAX: u64 = 1024;
+
+/// Extents that one transaction unmaps at most.
+const UNMAP_EXTENTS_MAX: usize = 24;
+
+/// Mapping a range: bitmaps and table entries of what goes and comes, summaries, the tree.
+const MAP_COST: Cost = Cost::privileged(64, 12);
+
+/// Placing data: at most a new segment's header and summaries, of which the log holds little more
+/// than their headers.
+const PLACE_COST: Cost = Cost::privileged(16, 0);
+
+/// Unmapping a range.
+const UNMAP_COST: Cost = Cost::privileged(64, 4);
+
+/// Largest file size in bytes.
+const SIZE_MAX: u64 = i64::MAX as u64;
+
+fn is_regular(state: &State) -> bool {
+    FileKind::from_mode(state.disk.mode.get()) == Some(FileKind::Regular)
+}
+
+fn check_regular(state: &State) -> Result<()> {
+    if is_regular(state) {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
+/// The blocks that a byte range touches: first, and the one behind the last.
+fn blocks_of(offset_bytes: u64, len_bytes: u64) -> Result<(u64, u64)> {
+    let end = offset_bytes
+        .checked_add(len_bytes)
+        .filter(|&end| end <= SIZE_MAX)
+        .ok_or(Errno::EFBIG)?;
+    Ok((
+        offset_bytes / BLOCK,
+        end.div_ceil(BLOCK).max(offset_bytes / BLOCK + 1),
+    ))
+}
+
+fn mapping(start: u64, end: u64, kind: MappingKind) -> Mapping {
+    Mapping {
+        offset_bytes: start * BLOCK,
+        len_bytes: (end - start) * BLOCK,
+        kind,
+    }
+}
+
+fn kind_at(extent: &Extent, file_block: u64) -> MappingKind {
+    let skipped = file_block - extent.file_block.get();
+    let address_bytes = (extent.start.get() + skipped) * BLOCK;
+    if extent.is_unwritten() {
+        MappingKind::Unwritten { address_bytes }
+    } else {
+        MappingKind::Mapped { address_bytes }
+    }
+}
+
+/// What lies on the device from `block` on, not beyond `end`.
+fn on_device<E: Env>(fs: &LogFs<E>, state: &State, block: u64, end: u64) -> Result<Mapping> {
+    match extent::at_or_after(fs, state, block)? {
+        Some(extent) if extent.file_block.get() <= block => Ok(mapping(
+            block,
+            extent.end().min(end),
+            kind_at(&extent, block),
+        )),
+        Some(extent) => Ok(mapping(
+            block,
+            extent.file_block.get().min(end),
+            MappingKind::Hole,
+        )),
+        None => Ok(mapping(block, end, MappingKind::Hole)),
+    }
+}
+
+/// Frees what an extent maps.
+fn free_extent<E: Env>(
+    fs: &LogFs<E>,
+    tx: &Tx<'_, E>,
+    state: &mut State,
+    extent: Extent,
+) -> Result<()> {
+    state.add_blocks(-i64::from(extent.len.get()));
+    let is_metadata = !is_regular(state);
+    let (mut start, end) = (
+        extent.start.get(),
+        extent.start.get() + u64::from(extent.len.get()),
+    );
+    while start < end {
+        // Segments lie side by side, so an extent may run over into the next.
+        let (_, index) = fs.layout.segment_of(start).ok_or(Errno::EUCLEAN)?;
+        let len = (end - start).min(u64::from(fs.layout.segment_blocks - index));
+        fs.space.free(tx, (start, len as u32), is_metadata)?;
+        start += len;
+    }
+    Ok(())
+}
+
+impl<E: Env> LogFs<E> {
+    pub(crate) fn map_range(
+        &self,
+        ino: Ino,
+        offset: u64,
+        len: u64,
+        with_delayed: bool,
+    ) -> Result<Mapping> {
+        let inode = self.inode(ino)?;
+        let state = inode.read();
+        check_regular(&state)?;
+        let (block, mut end) = blocks_of(offset, len.min(SIZE_MAX - offset.min(SIZE_MAX)))?;
+        if with_delayed {
+            if let Some((start, delayed_end, _)) = state.delayed.at_or_after(block) {
+                if start <= block {
+                    return Ok(mapping(block, delayed_end, MappingKind::Delayed));
+                }
+                end = end.min(start);
+            }
+            if let Some(piece) = state.placed.at_or_after(block) {
+                if piece.file_block <= block {
+                    return Ok(mapping(block, piece.end(), MappingKind::Delayed));
+                }
+                end = end.min(piece.file_block);
+            }
+        }
+        on_device(self, &state, block, end)
+    }
+
+    pub(crate) fn reserve_range(&self, ino: Ino, offset: u64, len: u64) -> Result<Mapping> {
+        self.reporter.check_writable()?;
+        let inode = self.inode(ino)?;
+        let (block, end) = blocks_of(offset, len)?;
+        let end = end.min(block + RESERVE_BLOCKS_MAX);
+        self.with_space(|| {
+            let mut state = inode.write();
+            check_regular(&state)?;
+            let mut end = end;
+            loop {
+                match self.reserve_blocks(&mut state, block, end) {
+                    // Less may fit: the caller goes on behind it.
+                    Err(Errno::ENOSPC) if end - block > 1 => end = block + (end - block) / 2,
+                    done => return done,
+                }
+            }
+        })
+    }
+
+    fn reserve_blocks(&self, state: &mut State, block: u64, end: u64) -> Result<Mapping> {
+        let found = on_device(self, state, block, end)?;
+        let end = end.min(block + found.len_bytes / BLOCK);
+        // Space that was set aside needs no promise.
+        let promised = !matches!(found.kind, MappingKind::Unwritten { .. });
+        let gaps = state.delayed.missing(block, end);
+        if promised {
+            self.space
+                .reserve_data(gaps.iter().map(|(from, to)| to - from).sum())?;
+        }
+        for (from, to) in gaps {
+            state.delayed.insert(from, to, promised);
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn unreserve_range(&self, ino: Ino, offset: u64, len: u64) {
+        let Ok(inode) = self.inodes.get(ino) else {
+            return;
+        };
+        let Ok((block, end)) = blocks_of(offset, len) else {
+            return;
+        };
+        self.space
+            .unreserve_data(inode.write().delayed.remove(block, end));
+    }
+
+    pub(crate) fn place_range(&self, ino: Ino, offset: u64, len: u64) -> Result<Mapping> {
+        let inode = self.inode(ino)?;
+        let (block, end) = blocks_of(offset, len)?;
+        self.transact(PLACE_COST, |tx| {
+            let mut state = inode.write();
+            let delayed = state
+                .delayed
+                .at_or_after(block)
+                .filter(|&(start, ..)| start <= block);
+            let Some((_, delayed_end, promised)) = delayed else {
+                // Nothing was reserved here: the range was truncated or punched meanwhile.
+                return Err(Errno::EAGAIN);
+            };
+            let mut end = end.min(delayed_end);
+            let piece = if promised {
+                let want = u32::try_from(end - block).unwrap_or(u32::MAX);
+                let (start, len) = self.space.place_data(tx, want)?;
+                Piece {
+                    file_block: block,
+                    start,
+                    len,
+                    in_place: false,
+                }
+            } else {
+                let found = on_device(self, &state, block, end)?;
+                let MappingKind::Unwritten { address_bytes } = found.kind else {
+                    return Err(Errno::EAGAIN);
+                };
+                end = end.min(block + found.len_bytes / BLOCK);
+                let (start, len) = (address_bytes / BLOCK, (end - block) as u32);
+                Piece {
+                    file_block: block,
+                    start,
+                    len,
+                    in_place: true,
+                }
+            };
+            self.space
+                .unreserve_data(state.delayed.remove(block, piece.end()));
+            self.drop_placed(&mut state, block, piece.end());
+            state.placed.insert(piece);
+            let kind = MappingKind::Mapped {
+                address_bytes: piece.start * BLOCK,
+            };
+            Ok(mapping(block, piece.end(), kind))
+        })
+    }
+
+    /// Gives up what was placed in a range.
+    fn drop_placed(&self, state: &mut State, block: u64, end: u64) {
+        for piece in state.placed.remove(block, end) {
+            if !piece.in_place {
+                self.space.release(&[(piece.start, piece.len)]);
+            }
+        }
+    }
+
+    pub(crate) fn finish_write(&self, ino: Ino, written: &Written<'_>) -> Result<()> {
+        let inode = self.inode(ino)?;
+        let (first, end) = blocks_of(written.offset_bytes, written.len_bytes)?;
+        if written.result.is_err() || self.reporter.check_writable().is_err() {
+            self.drop_placed(&mut inode.write(), first, end);
+            return written.result.and(self.reporter.check_writable());
+        }
+        let mut at = first;
+        while at < end {
+            let until = end.min(at + MAP_BLOCKS_MAX);
+            at = self.transact(MAP_COST, |tx| {
+                let mut state = inode.write();
+                let done = self.map_placed(tx, &mut state, written, (first, at, until))?;
+                let reached = if done == end { u64::MAX } else { done * BLOCK };
+                let size = written
+                    .size_bytes
+                    .min(reached)
+                    .max(state.disk.size_bytes.get());
+                state.disk.size_bytes.set(size);
+                if let Some(time) = written.mtime {
+                    state.disk.mtime = from_time(time);
+                    state.disk.ctime = from_time(time);
+                }
+                state.store(tx)?;
+                inode.touch(tx, true);
+                Ok(done)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Maps what was placed between `at` and `until`; returns how far it came.
+    fn map_placed(
+        &self,
+        tx: &Tx<'_, E>,
+        state: &mut State,
+        written: &Written<'_>,
+        (first, at, until): (u64, u64, u64),
+    ) -> Result<u64> {
+        let mut budget = UNMAP_EXTENTS_MAX;
+        let mut pieces = state.placed.remove(at, until).into_iter();
+        while let Some(piece) = pieces.next() {
+            let (from, to) = (piece.file_block, piece.end());
+            let limit = budget;
+            let stopped = extent::remove(self, tx, state, (from, to), limit, |state, old| {
+                budget -= 1;
+                if piece.in_place {
+                    state.add_blocks(-i64::from(old.len.get()));
+                    return Ok(());
+                }
+                free_extent(self, tx, state, old)
+            })?;
+            if stopped > from {
+                let done = Piece {
+                    len: (stopped - from) as u32,
+                    ..piece
+                };
+                let skip = (from - first) as usize;
+                let sums = written.checksums.get(skip..).unwrap_or(&[]);
+                let sums = sums.get(..done.len as usize).unwrap_or(&[]);
+                self.map_piece(tx, state, done, sums)?;
+            }
+            if stopped < to {
+                // Too much for one transaction: the rest waits for the next.
+                let rest = (to - stopped) as u32;
+                let start = piece.start + (stopped - from);
+                state.placed.insert(Piece {
+                    file_block: stopped,
+                    start,
+                    len: rest,
+                    ..piece
+                });
+                pieces.for_each(|piece| state.placed.insert(piece));
+                return Ok(stopped);
+            }
+        }
+        Ok(until)
+    }
+
+    fn map_piece(
+        &self,
+        tx: &Tx<'_, E>,
+        state: &mut State,
+        piece: Piece,
+        sums: &[u32],
+    ) -> Result<()> {
+        let run = (piece.start, piece.len);
+        let owner = state.owner();
+        if piece.in_place {
+            self.space
+                .write_summaries(tx, run, owner, piece.file_block, sums)?;
+        } else {
+            self.space
+                .commit_data(tx, run, owner, piece.file_block, sums)?;
+        }
+        state.add_blocks(piece.len.into());
+        tx.claim(piece.start, sums);
+        extent::insert(
+            self,
+            tx,
+            state,
+            Extent::new(piece.file_block, piece.start, piece.len),
+        )
+    }
+
+    pub(crate) fn set_attributes(&self, ino: Ino, set: &SetAttr) -> Result<Attr> {
+        let inode = self.inode(ino)?;
+        if let Some(size) = set.size_bytes {
+            check_regular(&inode.read())?;
+            if size > SIZE_MAX {
+                return Err(Errno::EFBIG);
+            }
+            return self.resize(&inode, size, set);
+        }
+        self.transact(Cost::privileged(2, 0), |tx| {
+            let mut state = inode.write();
+            state.set_attr(set, now(self));
+            state.store(tx)?;
+            inode.touch(tx, false);
+            Ok(state.attr())
+        })
+    }
+
+    /// Sets the size; what is beyond goes, in as many transactions as that takes. The first sets the
+    /// size and puts the inode on the orphan list, the last takes it off.
+    fn resize(&self, inode: &Inode<E>, size: u64, set: &SetAttr) -> Result<Attr> {
+        let first = size.div_ceil(BLOCK);
+        let mut at = self.transact(UNMAP_COST, |tx| {
+            let mut state = inode.write();
+            let shrinks = size < state.disk.size_bytes.get();
+            self.space
+                .unreserve_data(state.delayed.remove(first, u64::MAX));
+            self.drop_placed(&mut state, first, u64::MAX);
+            let at = self.unmap(tx, &mut state, first, u64::MAX)?;
+            if at < u64::MAX {
+                self.add_orphan(tx, &mut state, OrphanSlot::Truncating(inode.ino))?;
+            }
+            state.disk.size_bytes.set(size);
+            let now = now(self);
+            if shrinks && set.mtime.is_none() {
+                state.disk.mtime = now;
+            }
+            state.set_attr(set, now);
+            state.store(tx)?;
+            inode.touch(tx, true);
+            Ok(at)
+        })?;
+        while at < u64::MAX {
+            at = self.transact(UNMAP_COST, |tx| {
+                let mut state = inode.write();
+                let at = self.unmap(tx, &mut state, at, u64::MAX)?;
+                if at == u64::MAX {
+                    self.remove_orphan(tx, &mut state)?;
+                }
+                state.store(tx)?;
+                inode.touch(tx, true);
+                Ok(at)
+            })?;
+        }
+        Ok(inode.read().attr())
+    }
+
+    /// Unmaps and frees a range, or the start of it; returns how far it came.
+    fn unmap(&self, tx: &Tx<'_, E>, state: &mut State, start: u64, end: u64) -> Result<u64> {
+        extent::remove(
+            self,
+            tx,
+            state,
+            (start, end),
+            UNMAP_EXTENTS_MAX,
+            |state, extent| free_extent(self, tx, state, extent),
+        )
+    }
+
+    /// Frees an inode that has no name and that nobody uses.
+    pub(crate) fn reclaim(&self, inode: &Inode<E>) -> Result<()> {
+        let mut done = false;
+        while !done {
+            done = self.transact(UNMAP_COST, |tx| {
+                let mut state = inode.write();
+                self.space.unreserve_data(state.delayed.remove(0, u64::MAX));
+                self.drop_placed(&mut state, 0, u64::MAX);
+                if self.unmap(tx, &mut state, 0, u64::MAX)? < u64::MAX {
+                    state.store(tx)?;
+                    return Ok(false);
+                }
+                crate::xattr::clear(self, tx, &mut state)?;
+                crate::dir::clear(self, tx, &mut state)?;
+                self.remove_orphan(tx, &mut state)?;
+                let generation = state.disk.generation;
+                state.disk = bytemuck::Zeroable::zeroed();
+                state.disk.generation = generation;
+                state.store(tx)?;
+                self.space.free_inode(tx, inode.ino)?;
+                Ok(true)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with a truncation that a crash has cut off.
+    pub(crate) fn finish_truncation(&self, inode: &Inode<E>) -> Result<()> {
+        let size = inode.read().disk.size_bytes.get();
+        let mtime = Some(bento_api::SetTime::To(inode.read().attr().mtime));
+        let ctime = Some(bento_api::SetTime::To(inode.read().attr().ctime));
+        self.resize(
+            inode,
+            size,
+            &SetAttr {
+                mtime,
+                ctime,
+                ..SetAttr::default()
+            },
+        )?;
+        self.transact(Cost::privileged(2, 0), |tx| {
+            self.remove_orphan(tx, &mut inode.write())
+        })
+    }
+
+    pub(crate) fn change_space(
+        &self,
+        ino: Ino,
+        mode: FallocateMode,
+        offset: u64,
+        len: u64,
+    ) -> Result<Attr> {
+        let inode = self.inode(ino)?;
+        check_regular(&inode.read())?;
+        let (first, end) = blocks_of(offset, len)?;
+        let byte_end = offset + len;
+        // Blocks that lie wholly inside.
+        let inner = (offset.div_ceil(BLOCK), byte_end / BLOCK);
+        let keep_size = match mode {
+            FallocateMode::Allocate { keep_size } => keep_size,
+            FallocateMode::Punch => {
+                self.punch(&inode, inner)?;
+                true
+            }
+            FallocateMode::Zero { keep_size } => {
+                self.punch(&inode, inner)?;
+                keep_size
+            }
+        };
+        if mode != FallocateMode::Punch {
+            let mut at = first;
+            while at < end {
+                at = self.with_space(|| self.set_aside(&inode, at, end))?;
+            }
+        }
+        self.transact(Cost::privileged(2, 0), |tx| {
+            let mut state = inode.write();
+            if !keep_size && byte_end > state.disk.size_bytes.get() {
+                state.disk.size_bytes.set(byte_end);
+            }
+            let now = now(self);
+            state.disk.mtime = now;
+            state.disk.ctime = now;
+            state.store(tx)?;
+            inode.touch(tx, true);
+            Ok(state.attr())
+        })
+    }
+
+    fn punch(&self, inode: &Inode<E>, (first, end): (u64, u64)) -> Result<()> {
+        let mut at = first;
+        while at < end {
+            at = self.transact(UNMAP_COST, |tx| {
+                let mut state = inode.write();
+                self.space.unreserve_data(state.delayed.remove(at, end));
+                self.drop_placed(&mut state, at, end);
+                let at = self.unmap(tx, &mut state, at, end)?;
+                state.store(tx)?;
+                inode.touch(tx, true);
+                Ok(at)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Fills the first hole of a range, or a part of it, with an unwritten extent; returns where to
+    /// go on.
+    fn set_aside(&self, inode: &Inode<E>, at: u64, end: u64) -> Result<u64> {
+        let found = on_device(self, &inode.read(), at, end)?;
+        let hole_end = at + found.len_bytes / BLOCK;
+        if found.kind != MappingKind::Hole {
+            return Ok(hole_end);
+        }
+        let want = (hole_end - at).min(MAP_BLOCKS_MAX);
+        self.space.reserve_data(want)?;
+        let result = self.transact(MAP_COST, |tx| {
+            let mut state = inode.write();
+            let run = self.space.place_data(tx, want as u32)?;
+            self.space.commit_data(tx, run, state.owner(), at, &[])?;
+            let extent = Extent {
+                flags: Extent::UNWRITTEN.into(),
+                ..Extent::new(at, run.0, run.1)
+            };
+            extent::insert(self, tx, &mut state, extent)?;
+            state.add_blocks(run.1.into());
+            state.store(tx)?;
+            inode.touch(tx, true);
+            Ok(at + u64::from(run.1))
+        });
+        self.space.unreserve_data(want);
+        result
+    }
+}

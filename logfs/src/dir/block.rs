@@ -1,0 +1,155 @@
+//! Changing one directory block.
+
+use super::malformed;
+use crate::LogFs;
+use crate::cache::Page;
+use crate::inode::State;
+use crate::tx::Tx;
+use alloc::vec::Vec;
+use bento_api::{Env, Errno, Result};
+use core::mem::offset_of;
+use logfs_format::dir::{self, ENTRY_BYTES_MIN, ENTRY_HEAD_BYTES, Entry, EntryHead, entry_bytes};
+use logfs_format::{BLOCK_BYTES, BlockKind, HEADER_BYTES};
+
+/// Why a block could not be changed.
+pub(super) enum Fault {
+    /// The block is malformed at this offset.
+    Malformed(usize),
+    /// The change failed.
+    Failed(Errno),
+}
+
+impl From<Errno> for Fault {
+    fn from(errno: Errno) -> Fault {
+        Fault::Failed(errno)
+    }
+}
+
+impl Fault {
+    /// Names the directory and block in the log.
+    pub(super) fn report<E: Env>(self, fs: &LogFs<E>, state: &State, file_block: u64) -> Errno {
+        match self {
+            Fault::Malformed(offset) => malformed(fs, state, file_block, offset),
+            Fault::Failed(errno) => errno,
+        }
+    }
+}
+
+fn head(ino: u64, bytes: usize, name_len: usize, dirent_type: u8) -> EntryHead {
+    EntryHead {
+        ino: ino.into(),
+        entry_bytes: (bytes as u16).into(),
+        name_len: name_len as u8,
+        dirent_type,
+    }
+}
+
+fn write<E: Env>(tx: &Tx<'_, E>, address: u64, offset: usize, bytes: &[u8]) -> Result<()> {
+    tx.write(address, BlockKind::Directory, offset, bytes)
+}
+
+fn write_len<E: Env>(tx: &Tx<'_, E>, address: u64, offset: usize, bytes: usize) -> Result<()> {
+    let field = offset + offset_of!(EntryHead, entry_bytes);
+    write(tx, address, field, &(bytes as u16).to_le_bytes())
+}
+
+/// Makes a new block one run of free space.
+pub(super) fn format<E: Env>(tx: &Tx<'_, E>, address: u64) -> Result<()> {
+    let free = head(0, BLOCK_BYTES - HEADER_BYTES, 0, 0);
+    write(tx, address, HEADER_BYTES, bytemuck::bytes_of(&free))
+}
+
+/// Adds an entry if there is room for it, and returns its offset.
+pub(super) fn insert<E: Env>(
+    tx: &Tx<'_, E>,
+    address: u64,
+    page: &Page,
+    name: &[u8],
+    ino: u64,
+    dirent_type: u8,
+) -> core::result::Result<Option<usize>, Fault> {
+    let need = entry_bytes(name.len());
+    for entry in dir::entries(page.bytes()) {
+        let entry = entry.map_err(Fault::Malformed)?;
+        let taken = if entry.ino == 0 {
+            0
+        } else {
+            entry_bytes(entry.name.len())
+        };
+        let room = entry.entry_bytes - taken;
+        if room < need {
+            continue;
+        }
+        let offset = entry.offset + taken;
+        // What is left behind the new entry stays free if an entry fits there.
+        let rest = room - need;
+        let (bytes, rest) = if rest >= ENTRY_BYTES_MIN {
+            (need, rest)
+        } else {
+            (room, 0)
+        };
+        let mut image = Vec::with_capacity(need + ENTRY_HEAD_BYTES);
+        image.extend_from_slice(bytemuck::bytes_of(&head(
+            ino,
+            bytes,
+            name.len(),
+            dirent_type,
+        )));
+        image.extend_from_slice(name);
+        if rest > 0 {
+            image.resize(need, 0);
+            image.extend_from_slice(bytemuck::bytes_of(&head(0, rest, 0, 0)));
+        }
+        write(tx, address, offset, &image)?;
+        if taken > 0 {
+            write_len(tx, address, entry.offset, taken)?;
+        }
+        return Ok(Some(offset));
+    }
+    Ok(None)
+}
+
+/// Makes an entry free space and joins it with what is free before and behind it. Returns whether
+/// the block has no entries left.
+pub(super) fn remove<E: Env>(
+    tx: &Tx<'_, E>,
+    address: u64,
+    page: &Page,
+    offset: usize,
+) -> core::result::Result<bool, Fault> {
+    let mut before: Option<Entry<'_>> = None;
+    let mut entries = dir::entries(page.bytes());
+    while let Some(entry) = entries.next().transpose().map_err(Fault::Malformed)? {
+        if entry.offset != offset {
+            before = Some(entry);
+            continue;
+        }
+        let behind = entries.next().transpose().map_err(Fault::Malformed)?;
+        let free_behind = behind.filter(|e| e.ino == 0).map_or(0, |e| e.entry_bytes);
+        let free_before = before.filter(|e| e.ino == 0);
+        let start = free_before.map_or(offset, |e| e.offset);
+        let bytes = offset + entry.entry_bytes + free_behind - start;
+        write(
+            tx,
+            address,
+            start,
+            bytemuck::bytes_of(&head(0, bytes, 0, 0)),
+        )?;
+        return Ok(bytes == BLOCK_BYTES - HEADER_BYTES);
+    }
+    Err(Fault::Malformed(offset))
+}
+
+/// Makes an entry name another inode.
+pub(super) fn replace<E: Env>(
+    tx: &Tx<'_, E>,
+    address: u64,
+    page: &Page,
+    offset: usize,
+    ino: u64,
+    dirent_type: u8,
+) -> core::result::Result<(), Fault> {
+    let entry = dir::entry_at(page.bytes(), offset).ok_or(Fault::Malformed(offset))?;
+    let new = head(ino, entry.entry_bytes, entry.name.len(), dirent_type);
+    Ok(write(tx, address, offset, bytemuck::bytes_of(&new))?)
+}

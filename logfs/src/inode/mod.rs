@@ -1,0 +1,268 @@
+//! Inodes in memory.
+//!
+//! An inode is in memory as long as it is pinned. Its [`State`] holds the inode as the running
+//! transaction sees it; every change is stored into the inode block at once ([`State::store`]), so
+//! the block and the copy never differ at the end of an operation.
+//!
+//! Lock order: `namespace` (see `LogFs`), then directories from the root down, then other inodes by
+//! number, then the locks of space and cache. A handle in the running transaction is opened before
+//! any of them.
+
+mod attr;
+mod pending;
+
+use crate::LogFs;
+use crate::tx::Tx;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bento_api::{Env, Errno, Ino, Mutex, Result, RwLock};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use hashbrown::{DefaultHashBuilder, HashMap};
+use logfs_format::{BlockKind, InoAddress, Inode as DiskInode, InodeBlockHead, InodeFlags};
+
+pub(crate) use attr::{from_time, now};
+pub(crate) use pending::{Delayed, Piece, Placed};
+
+/// Locks that the table is split over.
+const SHARDS: usize = 16;
+
+/// An inode in memory.
+pub(crate) struct Inode<E: Env> {
+    /// Its number.
+    pub(crate) ino: u64,
+    pins: AtomicU32,
+    /// The last transaction that changed anything of it.
+    changed: AtomicU64,
+    /// The last transaction that changed its data, size or mapping.
+    data_changed: AtomicU64,
+    state: E::RwLock<State>,
+}
+
+/// What may change of an inode.
+pub(crate) struct State {
+    /// Its number.
+    pub(crate) ino: u64,
+    /// The inode as it is in its block.
+    pub(crate) disk: DiskInode,
+    /// Blocks with a promise of space.
+    pub(crate) delayed: Delayed,
+    /// Blocks with an address whose I/O is under way.
+    pub(crate) placed: Placed,
+    /// Its slot in the orphan list, if it is there.
+    pub(crate) orphan: Option<(u64, u32)>,
+    /// Directories: blocks that had room when last looked at, lowest first.
+    pub(crate) roomy: Vec<u32>,
+}
+
+/// For reading an inode.
+pub(crate) type ReadGuard<'a, E> = <<E as Env>::RwLock<State> as RwLock<State>>::Read<'a>;
+/// For changing an inode.
+pub(crate) type WriteGuard<'a, E> = <<E as Env>::RwLock<State> as RwLock<State>>::Write<'a>;
+
+impl<E: Env> Inode<E> {
+    fn new(ino: u64, disk: DiskInode) -> Inode<E> {
+        Inode {
+            ino,
+            pins: AtomicU32::new(1),
+            changed: AtomicU64::new(0),
+            data_changed: AtomicU64::new(0),
+            state: RwLock::new(State::new(ino, disk)),
+        }
+    }
+
+    /// Shares the inode.
+    pub(crate) fn read(&self) -> ReadGuard<'_, E> {
+        self.state.read()
+    }
+
+    /// Takes the inode.
+    pub(crate) fn write(&self) -> WriteGuard<'_, E> {
+        self.state.write()
+    }
+
+    /// Notes that a transaction changed the inode, and whether data, size or mapping as well.
+    pub(crate) fn touch(&self, tx: &Tx<'_, E>, data: bool) {
+        self.changed.fetch_max(tx.sequence(), Ordering::AcqRel);
+        if data {
+            self.data_changed.fetch_max(tx.sequence(), Ordering::AcqRel);
+        }
+    }
+
+    /// The transaction that has to be durable for the inode to be.
+    pub(crate) fn last_change(&self, data_only: bool) -> u64 {
+        let field = if data_only {
+            &self.data_changed
+        } else {
+            &self.changed
+        };
+        field.load(Ordering::Acquire)
+    }
+}
+
+impl State {
+    /// An inode of which nothing is on its way.
+    pub(crate) fn new(ino: u64, disk: DiskInode) -> State {
+        State {
+            ino,
+            disk,
+            delayed: Delayed::default(),
+            placed: Placed::default(),
+            orphan: None,
+            roomy: Vec::new(),
+        }
+    }
+
+    /// Number and generation, as blocks of the inode carry them.
+    pub(crate) fn owner(&self) -> (u64, u32) {
+        (self.ino, self.disk.generation.get())
+    }
+
+    /// Stores the inode into its block.
+    pub(crate) fn store<E: Env>(&self, tx: &Tx<'_, E>) -> Result<()> {
+        let place = InoAddress::from_ino(self.ino).ok_or(Errno::EUCLEAN)?;
+        tx.write(
+            place.block,
+            BlockKind::Inodes,
+            place.offset(),
+            bytemuck::bytes_of(&self.disk),
+        )
+    }
+
+    /// Adds to (or takes from) the count of blocks.
+    pub(crate) fn add_blocks(&mut self, change: i64) {
+        let blocks = self.disk.blocks.get().saturating_add_signed(change);
+        self.disk.blocks.set(blocks);
+    }
+}
+
+type Shard<E> = HashMap<u64, Arc<Inode<E>>, DefaultHashBuilder>;
+
+/// All inodes in memory.
+pub(crate) struct InodeTable<E: Env> {
+    shards: Vec<E::Mutex<Shard<E>>>,
+}
+
+impl<E: Env> InodeTable<E> {
+    pub(crate) fn new() -> InodeTable<E> {
+        InodeTable {
+            shards: (0..SHARDS)
+                .map(|_| Mutex::new(HashMap::default()))
+                .collect(),
+        }
+    }
+
+    fn shard(&self, ino: u64) -> Result<<E::Mutex<Shard<E>> as Mutex<Shard<E>>>::Guard<'_>> {
+        let index = ino as usize % SHARDS;
+        Ok(self.shards.get(index).ok_or(Errno::EIO)?.lock())
+    }
+
+    /// A pinned inode.
+    pub(crate) fn get(&self, ino: Ino) -> Result<Arc<Inode<E>>> {
+        self.shard(ino.0)?.get(&ino.0).cloned().ok_or(Errno::ESTALE)
+    }
+
+    /// Adds a new inode with its first pin.
+    fn add(&self, ino: u64, disk: DiskInode) -> Result<Arc<Inode<E>>> {
+        let mut shard = self.shard(ino)?;
+        shard.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        let inode = Arc::new(Inode::new(ino, disk));
+        shard.insert(ino, Arc::clone(&inode));
+        Ok(inode)
+    }
+}
+
+impl<E: Env> LogFs<E> {
+    /// A pinned inode.
+    pub(crate) fn inode(&self, ino: Ino) -> Result<Arc<Inode<E>>> {
+        self.reporter.check_alive()?;
+        self.inodes.get(ino)
+    }
+
+    /// Pins an inode, reading it if need be.
+    pub(crate) fn pin(&self, ino: Ino) -> Result<Arc<Inode<E>>> {
+        let mut shard = self.inodes.shard(ino.0)?;
+        if let Some(inode) = shard.get(&ino.0) {
+            inode.pins.fetch_add(1, Ordering::Relaxed);
+            return Ok(Arc::clone(inode));
+        }
+        let disk = self.read_inode(ino.0)?;
+        shard.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        let inode = Arc::new(Inode::new(ino.0, disk));
+        shard.insert(ino.0, Arc::clone(&inode));
+        Ok(inode)
+    }
+
+    /// Pins an inode that has just been made.
+    pub(crate) fn pin_new(&self, ino: u64, disk: DiskInode) -> Result<Arc<Inode<E>>> {
+        self.inodes.add(ino, disk)
+    }
+
+    /// Ends a pin. The last one of an inode without names frees it.
+    pub(crate) fn unpin(&self, ino: Ino) {
+        let Ok(inode) = self.inodes.get(ino) else {
+            return;
+        };
+        {
+            let Ok(_shard) = self.inodes.shard(ino.0) else {
+                return;
+            };
+            if inode.pins.fetch_sub(1, Ordering::AcqRel) != 1 {
+                return;
+            }
+        }
+        if inode.read().disk.nlink.get() == 0 && !self.reporter.is_read_only() {
+            // Nobody pins it again: it has no name. If this fails the orphan list keeps it for the
+            // next mount.
+            if let Err(errno) = self.reclaim(&inode)
+                && !self.reporter.is_shut_down()
+            {
+                let level = bento_api::Level::Warning;
+                self.env.log(
+                    level,
+                    format_args!("inode {}: not freed yet: {errno}", ino.0),
+                );
+            }
+        }
+        if let Ok(mut shard) = self.inodes.shard(ino.0)
+            && inode.pins.load(Ordering::Acquire) == 0
+        {
+            self.drop_promises(&inode);
+            shard.remove(&ino.0);
+        }
+    }
+
+    /// Space that was promised or placed for data that nobody will write any more.
+    fn drop_promises(&self, inode: &Inode<E>) {
+        let mut state = inode.write();
+        let promised = state.delayed.remove(0, u64::MAX);
+        self.space.unreserve_data(promised);
+        for piece in state.placed.remove(0, u64::MAX) {
+            if !piece.in_place {
+                self.space.release(&[(piece.start, piece.len)]);
+            }
+        }
+    }
+
+    /// Reads an inode from its block and checks what can be checked without following it.
+    fn read_inode(&self, ino: u64) -> Result<DiskInode> {
+        let place = InoAddress::from_ino(ino).ok_or(Errno::ESTALE)?;
+        if self.layout.segment_of(place.block).is_none() {
+            return Err(Errno::ESTALE);
+        }
+        let page = self.cache.read(place.block, BlockKind::Inodes)?;
+        let used = page.view::<InodeBlockHead>(0)?.used.get();
+        let disk: &DiskInode = page.view(place.offset())?;
+        if used & (1 << place.slot) == 0 || disk.mode.get() == 0 {
+            return Err(Errno::ESTALE);
+        }
+        let flags = disk.flags.get();
+        let kind = bento_api::FileKind::from_mode(disk.mode.get());
+        if kind.is_none() || flags & !InodeFlags::KNOWN != 0 {
+            let mode = disk.mode.get();
+            return Err(self
+                .reporter
+                .corrupt(format_args!("inode {ino}: mode {mode:o}, flags {flags:#x}")));
+        }
+        Ok(*disk)
+    }
+}

@@ -1,0 +1,239 @@
+//! Ranges of a file on their way to the device, in file blocks.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// Blocks that have a promise of space, or that lie in unwritten extents and need none.
+#[derive(Default)]
+pub(crate) struct Delayed {
+    /// From first block to the block behind the last, and whether space is promised. Ranges of one
+    /// sort do not touch.
+    ranges: BTreeMap<u64, (u64, bool)>,
+}
+
+impl Delayed {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// The range that holds `block`, or the next one: start, end, whether space is promised.
+    pub(crate) fn at_or_after(&self, block: u64) -> Option<(u64, u64, bool)> {
+        if let Some((&start, &(end, promised))) = self.ranges.range(..=block).next_back()
+            && end > block
+        {
+            return Some((start, end, promised));
+        }
+        self.ranges
+            .range(block..)
+            .next()
+            .map(|(&start, &(end, promised))| (start, end, promised))
+    }
+
+    /// Parts of a range that are not delayed yet.
+    pub(crate) fn missing(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
+        let mut gaps = Vec::new();
+        let mut at = start;
+        while at < end {
+            match self.at_or_after(at) {
+                Some((from, to, _)) if from < end => {
+                    if from > at {
+                        gaps.push((at, from));
+                    }
+                    at = to;
+                }
+                _ => {
+                    gaps.push((at, end));
+                    break;
+                }
+            }
+        }
+        gaps
+    }
+
+    /// Adds a range that is not delayed yet.
+    pub(crate) fn insert(&mut self, mut start: u64, mut end: u64, promised: bool) {
+        if let Some((&before, &(to, sort))) = self.ranges.range(..start).next_back()
+            && to == start
+            && sort == promised
+        {
+            start = before;
+        }
+        if let Some(&(to, sort)) = self.ranges.get(&end)
+            && sort == promised
+        {
+            self.ranges.remove(&end);
+            end = to;
+        }
+        self.ranges.insert(start, (end, promised));
+    }
+
+    /// Removes a range and returns how many promised blocks were in it.
+    pub(crate) fn remove(&mut self, start: u64, end: u64) -> u64 {
+        let mut promises = 0;
+        while let Some((from, to, promised)) = self.at_or_after(start)
+            && from < end
+        {
+            self.ranges.remove(&from);
+            if from < start {
+                self.ranges.insert(from, (start, promised));
+            }
+            if to > end {
+                self.ranges.insert(end, (to, promised));
+            }
+            if promised {
+                promises += to.min(end) - from.max(start);
+            }
+        }
+        promises
+    }
+
+    /// All promised blocks.
+    pub(crate) fn promised(&self) -> u64 {
+        self.ranges
+            .iter()
+            .filter(|(_, r)| r.1)
+            .map(|(start, (end, _))| end - start)
+            .sum()
+    }
+}
+
+/// A run of file blocks that has an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// First block in the file.
+    pub(crate) file_block: u64,
+    /// First block on the device.
+    pub(crate) start: u64,
+    /// Length in blocks.
+    pub(crate) len: u32,
+    /// The address is that of the unwritten extent that lies there.
+    pub(crate) in_place: bool,
+}
+
+impl Piece {
+    /// The file block behind its last.
+    pub(crate) fn end(&self) -> u64 {
+        self.file_block + u64::from(self.len)
+    }
+}
+
+/// Runs of file blocks that have an address and are being written.
+#[derive(Default)]
+pub(crate) struct Placed {
+    pieces: BTreeMap<u64, Piece>,
+}
+
+impl Placed {
+    /// Adds a run. What was placed there before has to be removed first.
+    pub(crate) fn insert(&mut self, piece: Piece) {
+        self.pieces.insert(piece.file_block, piece);
+    }
+
+    /// All blocks.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.pieces
+            .values()
+            .filter(|p| !p.in_place)
+            .map(|p| u64::from(p.len))
+            .sum()
+    }
+
+    /// The run that holds `block`, or the next one.
+    pub(crate) fn at_or_after(&self, block: u64) -> Option<Piece> {
+        let before = self
+            .pieces
+            .range(..=block)
+            .next_back()
+            .map(|(_, piece)| *piece);
+        before
+            .filter(|piece| piece.end() > block)
+            .or_else(|| self.pieces.range(block..).next().map(|(_, piece)| *piece))
+    }
+
+    /// Removes a range and returns its pieces in order.
+    pub(crate) fn remove(&mut self, start: u64, end: u64) -> Vec<Piece> {
+        let mut taken = Vec::new();
+        let mut at = start;
+        loop {
+            let Some(piece) = self.at_or_after(at).filter(|p| p.file_block < end) else {
+                return taken;
+            };
+            let piece_end = piece.end();
+            self.pieces.remove(&piece.file_block);
+            let part = |from: u64, to: u64| Piece {
+                file_block: from,
+                start: piece.start + (from - piece.file_block),
+                len: (to - from) as u32,
+                in_place: piece.in_place,
+            };
+            if piece.file_block < start {
+                self.insert(part(piece.file_block, start));
+            }
+            if piece_end > end {
+                self.insert(part(end, piece_end));
+            }
+            taken.push(part(piece.file_block.max(start), piece_end.min(end)));
+            at = piece_end;
+            if at >= end {
+                return taken;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delayed_ranges_join_split_and_count() {
+        let mut delayed = Delayed::default();
+        delayed.insert(10, 20, true);
+        delayed.insert(20, 30, true);
+        delayed.insert(30, 40, false);
+        assert_eq!(delayed.at_or_after(15), Some((10, 30, true)));
+        assert_eq!(delayed.missing(5, 50), [(5, 10), (40, 50)]);
+        assert_eq!(delayed.remove(15, 35), 15);
+        assert_eq!(delayed.at_or_after(15), Some((35, 40, false)));
+        assert_eq!(delayed.promised(), 5);
+        assert_eq!(delayed.remove(0, u64::MAX), 5);
+        assert!(delayed.is_empty());
+    }
+
+    #[test]
+    fn placed_runs_are_cut_at_the_range() {
+        let mut placed = Placed::default();
+        placed.insert(Piece {
+            file_block: 10,
+            start: 100,
+            len: 10,
+            in_place: false,
+        });
+        placed.insert(Piece {
+            file_block: 20,
+            start: 500,
+            len: 10,
+            in_place: false,
+        });
+        let taken = placed.remove(15, 25);
+        assert_eq!(
+            taken,
+            [
+                Piece {
+                    file_block: 15,
+                    start: 105,
+                    len: 5,
+                    in_place: false
+                },
+                Piece {
+                    file_block: 20,
+                    start: 500,
+                    len: 5,
+                    in_place: false
+                },
+            ]
+        );
+        assert_eq!(placed.blocks(), 10);
+        assert_eq!(placed.remove(0, 100).len(), 2);
+    }
+}

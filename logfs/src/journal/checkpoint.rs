@@ -1,0 +1,116 @@
+//! Checkpoints: bringing blocks home and moving the tail of the log.
+
+use super::{Journal, Parts};
+use crate::cache::{Homeless, Page};
+use alloc::vec::Vec;
+use bento_api::{Device, Env, Mutex, Result, WriteRequest};
+use core::sync::atomic::Ordering;
+use logfs_format::log::CHECKPOINT_BLOCKS;
+use logfs_format::{BLOCK_BYTES, Checkpoint};
+
+/// Blocks written home per request to the device.
+const BATCH_BLOCKS: usize = 256;
+
+impl<E: Env> Journal<E> {
+    /// Makes everything durable, writes it home and empties the log. `flags` are those of
+    /// [`Checkpoint::flags`].
+    pub(crate) fn checkpoint(&self, parts: &Parts<'_, E>, flags: u64) -> Result<()> {
+        let mut number = self.checkpoint.lock();
+        let (target, tail, blocks) = {
+            let mut head = self.commit.lock();
+            self.write_running(parts, &mut head)?;
+            if self.durable.load(Ordering::Acquire) < self.committed.load(Ordering::Acquire) {
+                self.flush_log(parts, &mut head)?;
+            }
+            let blocks = parts.cache.collect_homeless();
+            (
+                self.committed.load(Ordering::Acquire),
+                head.position,
+                blocks,
+            )
+        };
+        self.bring_home(&blocks)?;
+        blocks.iter().for_each(|block| parts.cache.came_home(block));
+        self.write_checkpoint(*number + 1, target + 1, tail, flags)?;
+        *number += 1;
+        self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+
+        let mut head = self.commit.lock();
+        self.used.fetch_sub(tail - head.tail, Ordering::AcqRel);
+        head.tail = tail;
+        let mut freed = Vec::new();
+        while head
+            .freed_metadata
+            .front()
+            .is_some_and(|(sequence, _)| *sequence <= target)
+        {
+            freed.extend(
+                head.freed_metadata
+                    .pop_front()
+                    .map(|(_, runs)| runs)
+                    .unwrap_or_default(),
+            );
+        }
+        drop(head);
+        for &(start, len) in &freed {
+            (start..start + u64::from(len)).for_each(|address| parts.cache.forget(address));
+        }
+        parts.space.release(&freed);
+        Ok(())
+    }
+
+    fn bring_home(&self, blocks: &[Homeless]) -> Result<()> {
+        let device = self.env.device();
+        for batch in blocks.chunks(BATCH_BLOCKS) {
+            let pages: Vec<(u64, Page)> = batch
+                .iter()
+                .map(|block| (block.address, block.page.sealed()))
+                .collect();
+            let requests: Vec<WriteRequest<'_>> = pages
+                .iter()
+                .map(|(address, page)| WriteRequest {
+                    offset_bytes: address * BLOCK_BYTES as u64,
+                    data: page.bytes(),
+                })
+                .collect();
+            self.or_shut_down("writing metadata", device.write(&requests))?;
+        }
+        if !blocks.is_empty() {
+            self.counters.flushes.fetch_add(1, Ordering::Relaxed);
+            self.or_shut_down("flushing the device", device.flush())?;
+        }
+        Ok(())
+    }
+
+    fn write_checkpoint(
+        &self,
+        number: u64,
+        tail_sequence: u64,
+        tail: u64,
+        flags: u64,
+    ) -> Result<()> {
+        let damaged = if self.reporter.is_damaged() {
+            Checkpoint::ERRORS
+        } else {
+            0
+        };
+        let checkpoint = Checkpoint {
+            number: number.into(),
+            tail_sequence: tail_sequence.into(),
+            tail_granule: (tail % self.ring.granules).into(),
+            flags: (flags | damaged).into(),
+            ..bytemuck::Zeroable::zeroed()
+        };
+        let address = self.log_start + number % CHECKPOINT_BLOCKS;
+        let mut page = Page::zeroed();
+        checkpoint.write_to(page.bytes_mut(), self.uuid, address);
+        let request = WriteRequest {
+            offset_bytes: address * BLOCK_BYTES as u64,
+            data: page.bytes(),
+        };
+        self.or_shut_down(
+            "writing a checkpoint",
+            self.env.device().write_durable(&request),
+        )
+    }
+}

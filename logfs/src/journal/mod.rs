@@ -1,0 +1,385 @@
+//! The write-ahead log.
+//!
+//! One *running* transaction collects all operations. Each operation holds a handle while it works;
+//! [`Journal::begin`] makes sure that the log has room for it before it takes any lock. A *commit*
+//! waits until no handle is open, takes the changed blocks (snapshots, no copies), lets the next
+//! transaction start and writes one record. A transaction is *durable* when the device has been
+//! flushed after that; it may be only *committed* before. A *checkpoint* writes what is durable
+//! home and moves the log's tail.
+//!
+//! Freed space is not reused at once: data blocks wait until the free is durable, metadata blocks
+//! until the tail has passed it, since replay would write old records over whatever took their
+//! place.
+//!
+//! Lock order: `checkpoint`, `commit`, `state`; then the cache's locks.
+
+mod checkpoint;
+mod record;
+mod ring;
+
+use crate::cache::Cache;
+use crate::corrupt::Reporter;
+use crate::space::Space;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bento_api::{Device, Env, Errno, Event, Mutex, Result};
+use core::sync::atomic::{AtomicU64, Ordering};
+use logfs_format::Superblock;
+
+pub(crate) use record::Claim;
+use record::Record;
+pub(crate) use ring::Ring;
+
+/// A transaction that maps more unflushed data than this flushes it instead of claiming it, so that
+/// recovery never has to read more: 64 MiB.
+const CLAIM_BLOCKS_LIMIT: usize = 16_384;
+
+/// A run of blocks: address and length.
+pub(crate) type Run = (u64, u32);
+
+/// What a transaction does besides changing blocks.
+#[derive(Default)]
+pub(crate) struct Pending {
+    /// Freed data blocks.
+    pub(crate) freed_data: Vec<Run>,
+    /// Freed metadata blocks.
+    pub(crate) freed_metadata: Vec<Run>,
+    /// Data that is mapped and may not be durable.
+    pub(crate) claims: Vec<Claim>,
+    /// Data without checksums is mapped: it must be durable before the record is written.
+    pub(crate) flush_first: bool,
+    claimed_blocks: usize,
+}
+
+impl Pending {
+    fn append(&mut self, mut other: Pending) {
+        self.freed_data.append(&mut other.freed_data);
+        self.freed_metadata.append(&mut other.freed_metadata);
+        self.claimed_blocks += other
+            .claims
+            .iter()
+            .map(|c| c.checksums.len())
+            .sum::<usize>();
+        self.claims.append(&mut other.claims);
+        self.flush_first |= other.flush_first;
+        if self.claimed_blocks > CLAIM_BLOCKS_LIMIT {
+            self.flush_first = true;
+            self.claims.clear();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.freed_data.is_empty() && self.freed_metadata.is_empty() && self.claims.is_empty()
+    }
+}
+
+struct State {
+    /// The running transaction.
+    sequence: u64,
+    handles: u32,
+    /// A commit waits for the handles: no new ones.
+    draining: bool,
+    /// Bytes of log that the transaction needs so far.
+    bytes: u64,
+    /// Bytes that open handles may yet need.
+    reserved: u64,
+    pending: Pending,
+}
+
+/// What the next record needs to know. Its lock is held for the length of a commit.
+struct Head {
+    /// Where the next record goes.
+    position: u64,
+    /// Where the oldest record that replay needs starts.
+    tail: u64,
+    /// Freed data, by the transaction that freed it.
+    freed_data: VecDeque<(u64, Vec<Run>)>,
+    /// Freed metadata, by the transaction that freed it.
+    freed_metadata: VecDeque<(u64, Vec<Run>)>,
+}
+
+/// Where the log stands when a file system is mounted.
+pub(crate) struct Start {
+    /// Sequence number of the next transaction.
+    pub(crate) sequence: u64,
+    /// Position of its record.
+    pub(crate) position: u64,
+    /// Number of the last checkpoint.
+    pub(crate) checkpoint_number: u64,
+}
+
+/// What a commit needs of the rest of the file system.
+pub(crate) struct Parts<'a, E: Env> {
+    pub(crate) cache: &'a Cache<E>,
+    pub(crate) space: &'a Space<E>,
+}
+
+/// Counters for whoever wants to know what the log does.
+#[derive(Default)]
+pub(crate) struct Counters {
+    /// Records written.
+    pub(crate) commits: AtomicU64,
+    /// Flushes of the device.
+    pub(crate) flushes: AtomicU64,
+    /// Checkpoints.
+    pub(crate) checkpoints: AtomicU64,
+}
+
+/// See the module.
+pub(crate) struct Journal<E: Env> {
+    env: E,
+    uuid: [u8; 16],
+    log_start: u64,
+    ring: Ring,
+    reporter: Arc<Reporter<E>>,
+    state: E::Mutex<State>,
+    /// A handle was closed, or a drain ended.
+    changed: E::Event,
+    commit: E::Mutex<Head>,
+    /// Number of the last checkpoint.
+    checkpoint: E::Mutex<u64>,
+    committed: AtomicU64,
+    durable: AtomicU64,
+    /// Granules between tail and head.
+    used: AtomicU64,
+    pub(crate) counters: Counters,
+}
+
+impl<E: Env> Journal<E> {
+    pub(crate) fn new(
+        env: E,
+        superblock: &Superblock,
+        reporter: Arc<Reporter<E>>,
+        start: &Start,
+    ) -> Self {
+        Journal {
+            env,
+            uuid: superblock.header.uuid,
+            log_start: superblock.log_start.get(),
+            ring: Ring::new(superblock),
+            reporter,
+            state: Mutex::new(State {
+                sequence: start.sequence,
+                handles: 0,
+                draining: false,
+                bytes: 0,
+                reserved: 0,
+                pending: Pending::default(),
+            }),
+            changed: Event::new(),
+            commit: Mutex::new(Head {
+                position: start.position,
+                tail: start.position,
+                freed_data: VecDeque::new(),
+                freed_metadata: VecDeque::new(),
+            }),
+            checkpoint: Mutex::new(start.checkpoint_number),
+            committed: AtomicU64::new(start.sequence - 1),
+            durable: AtomicU64::new(start.sequence - 1),
+            used: AtomicU64::new(0),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Bytes of log that one transaction may take.
+    fn transaction_max(&self) -> u64 {
+        self.ring.bytes() / 4
+    }
+
+    fn free_bytes(&self) -> u64 {
+        (self.ring.granules - self.used.load(Ordering::Acquire)) * self.ring.granule_bytes
+    }
+
+    /// Whether a checkpoint should be made in the background.
+    pub(crate) fn wants_checkpoint(&self) -> bool {
+        self.used.load(Ordering::Acquire) > self.ring.granules / 2
+    }
+
+    /// Whether the running transaction holds anything.
+    pub(crate) fn is_dirty(&self) -> bool {
+        let state = self.state.lock();
+        state.bytes > 0 || !state.pending.is_empty()
+    }
+
+    /// Whether there is anything that a checkpoint would write home.
+    pub(crate) fn has_records(&self) -> bool {
+        self.used.load(Ordering::Acquire) > 0
+    }
+
+    /// Opens a handle in the running transaction, with room in the log for `bytes`, and returns the
+    /// transaction's number. May commit and checkpoint, so no lock may be held.
+    pub(crate) fn begin(&self, parts: &Parts<'_, E>, bytes: u64) -> Result<u64> {
+        loop {
+            self.reporter.check_alive()?;
+            let mut state = self.state.lock();
+            if state.draining {
+                let ticket = self.changed.ticket();
+                drop(state);
+                self.changed.wait(ticket);
+                continue;
+            }
+            let taken = state.bytes + state.reserved;
+            if taken > 0 && taken + bytes > self.transaction_max() {
+                let sequence = state.sequence;
+                drop(state);
+                self.commit(parts, sequence)?;
+            } else if taken + bytes > self.free_bytes() / 2 {
+                drop(state);
+                self.checkpoint(parts, 0)?;
+            } else {
+                state.handles += 1;
+                state.reserved += bytes;
+                return Ok(state.sequence);
+            }
+        }
+    }
+
+    /// Closes a handle: of the `reserved` bytes, `used` were needed.
+    pub(crate) fn end(&self, reserved: u64, used: u64, pending: Pending) {
+        let mut state = self.state.lock();
+        state.handles -= 1;
+        state.reserved -= reserved;
+        state.bytes += used;
+        state.pending.append(pending);
+        let wake = state.draining && state.handles == 0;
+        drop(state);
+        if wake {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Writes the record of a transaction, and of all before it, unless that has been done.
+    pub(crate) fn commit(&self, parts: &Parts<'_, E>, sequence: u64) -> Result<()> {
+        let mut head = self.commit.lock();
+        if self.committed.load(Ordering::Acquire) >= sequence {
+            return Ok(());
+        }
+        self.write_running(parts, &mut head)
+    }
+
+    /// Makes a transaction, and all before it, durable.
+    pub(crate) fn force(&self, parts: &Parts<'_, E>, sequence: u64) -> Result<()> {
+        if self.durable.load(Ordering::Acquire) >= sequence {
+            return self.reporter.check_alive();
+        }
+        let mut head = self.commit.lock();
+        if self.durable.load(Ordering::Acquire) >= sequence {
+            return self.reporter.check_alive();
+        }
+        if self.committed.load(Ordering::Acquire) < sequence {
+            self.write_running(parts, &mut head)?;
+        }
+        if self.durable.load(Ordering::Acquire) >= self.committed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.flush_log(parts, &mut head)
+    }
+
+    /// Makes everything durable.
+    pub(crate) fn force_all(&self, parts: &Parts<'_, E>) -> Result<()> {
+        let sequence = self.state.lock().sequence;
+        self.force(parts, sequence)
+    }
+
+    /// Flushes the device, after which all that is committed is durable.
+    fn flush_log(&self, parts: &Parts<'_, E>, head: &mut Head) -> Result<()> {
+        self.reporter.check_alive()?;
+        let target = self.committed.load(Ordering::Acquire);
+        self.counters.flushes.fetch_add(1, Ordering::Relaxed);
+        self.or_shut_down("flushing the device", self.env.device().flush())?;
+        self.durable.store(target, Ordering::Release);
+        while let Some((sequence, runs)) = head.freed_data.pop_front() {
+            if sequence > target {
+                head.freed_data.push_front((sequence, runs));
+                break;
+            }
+            parts.space.release(&runs);
+        }
+        Ok(())
+    }
+
+    fn or_shut_down<T>(&self, what: &str, result: Result<T>) -> Result<T> {
+        result.map_err(|errno| {
+            self.reporter
+                .shut_down(format_args!("{what} failed: {errno}"));
+            Errno::EIO
+        })
+    }
+
+    /// Ends the running transaction, starts the next, and writes the record of the one that ended.
+    fn write_running(&self, parts: &Parts<'_, E>, head: &mut Head) -> Result<()> {
+        self.reporter.check_alive()?;
+        let mut state = self.state.lock();
+        state.draining = true;
+        while state.handles > 0 {
+            let ticket = self.changed.ticket();
+            drop(state);
+            self.changed.wait(ticket);
+            state = self.state.lock();
+        }
+        let blocks = parts.cache.commit();
+        let pending = core::mem::take(&mut state.pending);
+        let sequence = state.sequence;
+        let nothing = blocks.is_empty() && pending.is_empty();
+        if !nothing {
+            state.sequence += 1;
+        }
+        state.bytes = 0;
+        state.draining = false;
+        drop(state);
+        self.changed.notify_all();
+        if nothing {
+            return Ok(());
+        }
+        let mut record = Record::new();
+        blocks.iter().for_each(|block| record.add_block(block));
+        drop(blocks);
+        self.write_record(parts, head, record, sequence, pending)
+    }
+
+    fn write_record(
+        &self,
+        parts: &Parts<'_, E>,
+        head: &mut Head,
+        mut record: Record,
+        sequence: u64,
+        pending: Pending,
+    ) -> Result<()> {
+        if pending.flush_first {
+            self.flush_log(parts, head)?;
+        } else {
+            pending
+                .claims
+                .iter()
+                .for_each(|claim| record.add_claim(claim));
+        }
+        let durable = self.durable.load(Ordering::Acquire);
+        let granule_bytes = self.ring.granule_bytes as usize;
+        record.finish(
+            self.uuid,
+            sequence,
+            durable,
+            pending.flush_first,
+            granule_bytes,
+        );
+        if record.padded_bytes() > self.free_bytes() {
+            self.reporter.shut_down(format_args!(
+                "a transaction of {} bytes does not fit into the log",
+                record.padded_bytes()
+            ));
+            return Err(Errno::EIO);
+        }
+        let written = record.write(self.env.device(), &self.ring, head.position);
+        self.or_shut_down("writing the log", written)?;
+        let granules = record.padded_bytes() / self.ring.granule_bytes;
+        head.position += granules;
+        self.used.fetch_add(granules, Ordering::AcqRel);
+        head.freed_data.push_back((sequence, pending.freed_data));
+        head.freed_metadata
+            .push_back((sequence, pending.freed_metadata));
+        self.committed.store(sequence, Ordering::Release);
+        self.counters.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! Orphans: inodes that recovery has to finish with, because they have no name any more but may
+//! still be open, or because a truncation of theirs takes several transactions.
+
+use crate::LogFs;
+use crate::corrupt::Reporter;
+use crate::inode::State;
+use crate::tx::Tx;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bento_api::{Env, Errno, Mutex, Result};
+use core::mem::offset_of;
+use logfs_format::le::Le64;
+use logfs_format::{BlockHeader, BlockKind, ORPHANS_PER_BLOCK, OrphanBlock, OrphanSlot, block};
+
+/// Longest chain that a mount follows.
+const CHAIN_MAX: usize = 1 << 20;
+
+/// The free slots of the orphan list.
+pub(crate) struct Orphans<E: Env> {
+    slots: E::Mutex<Slots>,
+}
+
+struct Slots {
+    free: Vec<(u64, u32)>,
+    last_block: u64,
+}
+
+impl<E: Env> Orphans<E> {
+    /// Reads the list: the inodes in it with their slots.
+    #[expect(
+        clippy::type_complexity,
+        reason = "a pair that only the mount takes apart"
+    )]
+    pub(crate) fn load(
+        cache: &crate::cache::Cache<E>,
+        reporter: &Arc<Reporter<E>>,
+        first: u64,
+    ) -> Result<(Orphans<E>, Vec<(OrphanSlot, (u64, u32))>)> {
+        let mut found = Vec::new();
+        let mut slots = Slots {
+            free: Vec::new(),
+            last_block: first,
+        };
+        let mut address = first;
+        for _ in 0..CHAIN_MAX {
+            let page = cache.read(address, BlockKind::Orphans)?;
+            let orphans: &OrphanBlock = block::view(page.bytes(), 0).ok_or(Errno::EUCLEAN)?;
+            for (index, raw) in (0u32..).zip(&orphans.slots) {
+                match OrphanSlot::decode(raw.get()) {
+                    Some(orphan) => found.push((orphan, (address, index))),
+                    None => slots.free.push((address, index)),
+                }
+            }
+            slots.last_block = address;
+            if orphans.next.get() == 0 {
+                slots.free.reverse();
+                return Ok((
+                    Orphans {
+                        slots: Mutex::new(slots),
+                    },
+                    found,
+                ));
+            }
+            address = orphans.next.get();
+        }
+        Err(reporter.corrupt(format_args!("orphan list: endless")))
+    }
+}
+
+impl<E: Env> LogFs<E> {
+    /// Puts an inode on the list, unless it is there.
+    pub(crate) fn add_orphan(
+        &self,
+        tx: &Tx<'_, E>,
+        state: &mut State,
+        orphan: OrphanSlot,
+    ) -> Result<()> {
+        let slot = match state.orphan {
+            Some(slot) => slot,
+            None => self.free_slot(tx)?,
+        };
+        state.orphan = Some(slot);
+        write_slot(tx, slot, orphan.encode())
+    }
+
+    /// Takes an inode off the list.
+    pub(crate) fn remove_orphan(&self, tx: &Tx<'_, E>, state: &mut State) -> Result<()> {
+        let Some(slot) = state.orphan.take() else {
+            return Ok(());
+        };
+        write_slot(tx, slot, 0)?;
+        self.orphans.slots.lock().free.push(slot);
+        Ok(())
+    }
+
+    fn free_slot(&self, tx: &Tx<'_, E>) -> Result<(u64, u32)> {
+        let mut slots = self.orphans.slots.lock();
+        if let Some(slot) = slots.free.pop() {
+            return Ok(slot);
+        }
+        let header = BlockHeader::new(BlockKind::Orphans, [0; 16], 0);
+        let address = self.space.place_metadata(tx, header)?;
+        let next = offset_of!(OrphanBlock, next);
+        tx.write(
+            slots.last_block,
+            BlockKind::Orphans,
+            next,
+            &address.to_le_bytes(),
+        )?;
+        slots.last_block = address;
+        slots.free.extend(
+            (1..ORPHANS_PER_BLOCK as u32)
+                .rev()
+                .map(|slot| (address, slot)),
+        );
+        Ok((address, 0))
+    }
+}
+
+fn write_slot<E: Env>(tx: &Tx<'_, E>, (address, slot): (u64, u32), raw: u64) -> Result<()> {
+    let offset = OrphanBlock::slot_offset(slot as usize);
+    tx.write(
+        address,
+        BlockKind::Orphans,
+        offset,
+        bytemuck::bytes_of(&Le64::new(raw)),
+    )
+}

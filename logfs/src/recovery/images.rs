@@ -1,0 +1,116 @@
+//! Metadata blocks while the log is applied to them.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use bento_api::{Device, Env, Errno, Level, ReadRequest, Result};
+use logfs_format::{BLOCK_BYTES, BlockKind, Layout, SegmentHeader, Superblock, block};
+
+/// See the module.
+pub(super) struct Images<'a, E: Env> {
+    env: &'a E,
+    layout: Layout,
+    uuid: [u8; 16],
+    blocks: BTreeMap<u64, Box<[u8]>>,
+}
+
+impl<'a, E: Env> Images<'a, E> {
+    pub(super) fn new(env: &'a E, superblock: &Superblock) -> Self {
+        Images {
+            env,
+            layout: superblock.layout(),
+            uuid: superblock.header.uuid,
+            blocks: BTreeMap::new(),
+        }
+    }
+
+    fn damaged(&self, what: core::fmt::Arguments<'_>) -> Errno {
+        self.env
+            .log(Level::Error, format_args!("log: {what}; run fsck.logfs"));
+        Errno::EUCLEAN
+    }
+
+    /// Whether a record may change a block: only the segment table and the segments are logged.
+    fn may_change(&self, address: u64) -> bool {
+        let table = self.layout.table_start..self.layout.table_start + self.layout.table_blocks;
+        table.contains(&address) || self.layout.segment_of(address).is_some()
+    }
+
+    /// Applies an item.
+    pub(super) fn change(
+        &mut self,
+        address: u64,
+        zero_first: bool,
+        offset: usize,
+        data: &[u8],
+    ) -> Result<()> {
+        if !self.may_change(address) {
+            return Err(self.damaged(format_args!(
+                "a record changes block {address}, which is not logged"
+            )));
+        }
+        if zero_first {
+            self.blocks
+                .insert(address, vec![0; BLOCK_BYTES].into_boxed_slice());
+        }
+        // The first record of a block after a checkpoint holds all of it.
+        let Some(image) = self.blocks.get_mut(&address) else {
+            return Err(self.damaged(format_args!(
+                "a record builds on block {address}, which none holds"
+            )));
+        };
+        let place = image
+            .get_mut(offset..offset + data.len())
+            .ok_or(Errno::EUCLEAN)?;
+        place.copy_from_slice(data);
+        Ok(())
+    }
+
+    /// Whether the data that is claimed and still in use is on the device.
+    pub(super) fn holds(&self, claims: &BTreeMap<u64, u32>) -> Result<bool> {
+        let mut data = vec![0; BLOCK_BYTES];
+        let size_bytes = self.env.device().geometry().size_bytes;
+        for (&address, &checksum) in claims {
+            if !self.is_live(address)? {
+                continue;
+            }
+            let offset_bytes = address * BLOCK_BYTES as u64;
+            if offset_bytes >= size_bytes {
+                return Ok(false);
+            }
+            self.env.device().read(&mut [ReadRequest {
+                offset_bytes,
+                buffer: &mut data,
+            }])?;
+            if self.env.crc32c(0, &data) != checksum {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_live(&self, address: u64) -> Result<bool> {
+        let Some((segment, index)) = self.layout.segment_of(address) else {
+            return Ok(false);
+        };
+        let header_address = self.layout.segment_start(segment);
+        // A block that is claimed was made live by the same record, so its header is here.
+        let Some(header) = self.blocks.get(&header_address) else {
+            return Ok(false);
+        };
+        block::check_header(header, BlockKind::SegmentHeader, &self.uuid, header_address).map_err(
+            |fault| self.damaged(format_args!("segment header {header_address}: {fault}")),
+        )?;
+        let header: &SegmentHeader = block::view(header, 0).ok_or(Errno::EUCLEAN)?;
+        let byte = header.live.get(index as usize / 8).copied().unwrap_or(0);
+        Ok(byte >> (index % 8) & 1 != 0)
+    }
+
+    /// All blocks, as they go home.
+    pub(super) fn into_sealed(mut self) -> BTreeMap<u64, Box<[u8]>> {
+        self.blocks
+            .values_mut()
+            .for_each(|image| block::seal(image));
+        self.blocks
+    }
+}

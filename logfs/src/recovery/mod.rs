@@ -1,0 +1,267 @@
+//! Recovery: what the log holds beyond what is home.
+//!
+//! Records are taken from the tail on as long as they are whole and their numbers follow each other.
+//! The last of them may map file data that never reached the device: those behind the last that is
+//! known to be durable count only if the data they claim is there. Replay is idempotent; a crash
+//! in the middle of it changes nothing.
+
+mod images;
+mod reader;
+
+use crate::journal::{Ring, Start};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+use bento_api::{Device, Env, Errno, Level, ReadRequest, Result, WriteRequest};
+use images::Images;
+use logfs_format::log::{CHECKPOINT_BLOCKS, Item};
+use logfs_format::{BLOCK_BYTES, Checkpoint, Superblock, block};
+use reader::{Reader, Record};
+
+/// Blocks written home per request to the device.
+const BATCH_BLOCKS: usize = 256;
+
+/// What the log holds.
+pub struct Recovered {
+    /// Metadata blocks as they should be at home, sealed.
+    pub blocks: BTreeMap<u64, Box<[u8]>>,
+    /// Transactions that count.
+    pub transactions: u64,
+    /// Transactions at the end of the log that don't, since their data never arrived. Nobody was
+    /// told that they were durable.
+    pub dropped: u64,
+    /// Whether the last checkpoint noted damage.
+    pub has_errors: bool,
+    /// Whether the last checkpoint was that of an unmount, with nothing after it.
+    pub is_clean: bool,
+    start: Start,
+}
+
+impl Recovered {
+    pub(crate) fn into_start(self) -> Start {
+        self.start
+    }
+}
+
+/// The newer of the two checkpoint blocks. `EUCLEAN` if neither is valid.
+pub fn read_checkpoint<E: Env>(env: &E, superblock: &Superblock) -> Result<Checkpoint> {
+    let uuid = &superblock.header.uuid;
+    let mut newest: Option<Checkpoint> = None;
+    for address in (superblock.log_start.get()..).take(CHECKPOINT_BLOCKS as usize) {
+        let mut data = vec![0; BLOCK_BYTES];
+        let offset_bytes = address * BLOCK_BYTES as u64;
+        env.device().read(&mut [ReadRequest {
+            offset_bytes,
+            buffer: &mut data,
+        }])?;
+        if let Ok(found) = Checkpoint::parse(&data, uuid, address)
+            && newest.is_none_or(|newest| found.number.get() > newest.number.get())
+        {
+            newest = Some(found);
+        }
+    }
+    newest.ok_or_else(|| {
+        env.log(
+            Level::Error,
+            format_args!("both checkpoint blocks are damaged; run fsck.logfs"),
+        );
+        Errno::EUCLEAN
+    })
+}
+
+/// Reads the log and works out what it says. Writes nothing.
+pub fn read_log<E: Env>(env: &E, superblock: &Superblock) -> Result<Recovered> {
+    let checkpoint = read_checkpoint(env, superblock)?;
+    let ring = Ring::new(superblock);
+    let tail = checkpoint.tail_granule.get();
+    let first = checkpoint.tail_sequence.get();
+    if tail >= ring.granules || first == 0 {
+        env.log(
+            Level::Error,
+            format_args!("the log's tail is outside of the log; run fsck.logfs"),
+        );
+        return Err(Errno::EUCLEAN);
+    }
+    let mut reader = Reader::new(env, ring, superblock.header.uuid);
+    let records = scan(&mut reader, tail, first)?;
+    let durable = records
+        .iter()
+        .map(|record| record.durable_sequence)
+        .max()
+        .unwrap_or(0);
+    let mut kept = records.len();
+    let blocks = loop {
+        let applied = records.get(..kept).unwrap_or(&[]);
+        let mut images = Images::new(env, superblock);
+        let claims = apply(&mut reader, &mut images, applied, durable)?;
+        if images.holds(&claims)? {
+            break images.into_sealed();
+        }
+        // Records up to `durable` make no claims, so this ends there at the latest.
+        kept = kept.saturating_sub(1);
+    };
+    let last = records.get(..kept).and_then(|kept| kept.last());
+    let flags = checkpoint.flags.get();
+    Ok(Recovered {
+        blocks,
+        transactions: kept as u64,
+        dropped: (records.len() - kept) as u64,
+        has_errors: flags & Checkpoint::ERRORS != 0,
+        is_clean: flags & Checkpoint::CLEAN != 0 && kept == 0,
+        start: Start {
+            sequence: first + records.len() as u64,
+            position: last.map_or(tail, |record| record.end_position),
+            checkpoint_number: checkpoint.number.get(),
+        },
+    })
+}
+
+/// Finds the records that are whole.
+fn scan<E: Env>(reader: &mut Reader<'_, E>, tail: u64, first: u64) -> Result<Vec<Record>> {
+    let mut records: Vec<Record> = Vec::new();
+    let (mut position, mut sequence) = (tail, first);
+    let ring_end = tail + reader.granules();
+    while let Some(record) = reader.record(position, sequence, ring_end)? {
+        position = record.end_position;
+        sequence += 1;
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// Applies records to the images and returns the claims of those that may not be durable: the
+/// latest for each block.
+fn apply<E: Env>(
+    reader: &mut Reader<'_, E>,
+    images: &mut Images<'_, E>,
+    records: &[Record],
+    durable: u64,
+) -> Result<BTreeMap<u64, u32>> {
+    let mut claims = BTreeMap::new();
+    for record in records {
+        let body = reader.body(record)?;
+        for item in logfs_format::log::items(&body) {
+            match item.map_err(|_| Errno::EUCLEAN)? {
+                Item::Change {
+                    block,
+                    zero_first,
+                    offset,
+                    data,
+                } => {
+                    images.change(block, zero_first, offset, data)?;
+                }
+                Item::Claim { block, checksums } if record.sequence > durable => {
+                    let sums = checksums.iter().map(|sum| sum.get());
+                    claims.extend((block..).zip(sums));
+                }
+                Item::Claim { .. } => {}
+            }
+        }
+    }
+    Ok(claims)
+}
+
+/// Brings everything home and leaves the log empty and the file system clean.
+pub fn write_home<E: Env>(env: &E, superblock: &Superblock, recovered: &Recovered) -> Result<()> {
+    let device = env.device();
+    let all: Vec<(&u64, &Box<[u8]>)> = recovered.blocks.iter().collect();
+    for batch in all.chunks(BATCH_BLOCKS) {
+        let requests: Vec<WriteRequest<'_>> = batch
+            .iter()
+            .map(|(address, data)| WriteRequest {
+                offset_bytes: *address * BLOCK_BYTES as u64,
+                data,
+            })
+            .collect();
+        device.write(&requests)?;
+    }
+    device.flush()?;
+    let errors = if recovered.has_errors {
+        Checkpoint::ERRORS
+    } else {
+        0
+    };
+    write_checkpoint(env, superblock, recovered, Checkpoint::CLEAN | errors)
+}
+
+/// Writes the checkpoint that follows the recovered one.
+fn write_checkpoint<E: Env>(
+    env: &E,
+    superblock: &Superblock,
+    recovered: &Recovered,
+    flags: u64,
+) -> Result<()> {
+    let start = &recovered.start;
+    let ring = Ring::new(superblock);
+    let number = start.checkpoint_number + 1;
+    let checkpoint = Checkpoint {
+        number: number.into(),
+        tail_sequence: start.sequence.into(),
+        tail_granule: (start.position % ring.granules).into(),
+        flags: flags.into(),
+        ..bytemuck::Zeroable::zeroed()
+    };
+    let address = superblock.log_start.get() + number % CHECKPOINT_BLOCKS;
+    let mut data = vec![0; BLOCK_BYTES];
+    checkpoint.write_to(&mut data, superblock.header.uuid, address);
+    let offset_bytes = address * BLOCK_BYTES as u64;
+    env.device().write_durable(&WriteRequest {
+        offset_bytes,
+        data: &data,
+    })
+}
+
+/// Reads the superblock and checks it against the device.
+pub fn read_superblock<E: Env>(env: &E) -> Result<Superblock> {
+    let geometry = env.device().geometry();
+    let address = logfs_format::SUPERBLOCK_ADDRESS;
+    let mut data = vec![0; BLOCK_BYTES];
+    let offset_bytes = address * BLOCK_BYTES as u64;
+    if geometry.size_bytes < offset_bytes + BLOCK_BYTES as u64 {
+        env.log(
+            Level::Error,
+            format_args!("the device is too small to hold a logfs"),
+        );
+        return Err(Errno::EINVAL);
+    }
+    env.device().read(&mut [ReadRequest {
+        offset_bytes,
+        buffer: &mut data,
+    }])?;
+    let is_logfs = block::header(&data).is_some_and(|h| h.magic.get() == block::BLOCK_MAGIC);
+    let superblock = Superblock::parse(&data, address).map_err(|fault| {
+        if is_logfs {
+            env.log(
+                Level::Error,
+                format_args!("superblock: {fault}; run fsck.logfs"),
+            );
+            Errno::EUCLEAN
+        } else {
+            env.log(Level::Error, format_args!("no logfs on this device"));
+            Errno::EINVAL
+        }
+    })?;
+    let bytes = superblock
+        .total_blocks
+        .get()
+        .saturating_mul(BLOCK_BYTES as u64);
+    if bytes > geometry.size_bytes {
+        env.log(
+            Level::Error,
+            format_args!(
+                "the file system has {bytes} bytes, the device only {}",
+                geometry.size_bytes
+            ),
+        );
+        return Err(Errno::EINVAL);
+    }
+    if superblock.log_granule_bytes.get() < geometry.sector_bytes {
+        env.log(
+            Level::Error,
+            format_args!("the device's sectors are larger than those of the device it was made on"),
+        );
+        return Err(Errno::EINVAL);
+    }
+    Ok(superblock)
+}

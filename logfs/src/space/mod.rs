@@ -1,0 +1,379 @@
+//! Space: which blocks are free, promised, in use, or not yet to be used again.
+//!
+//! The bitmap in each segment's header says which blocks live. Blocks that are not live but must
+//! not be given out are *busy*: placed data whose I/O is under way, and freed blocks whose free is
+//! not durable yet (data) or still in the log (metadata). Busy bits are in memory only: after a
+//! crash those blocks are simply free.
+//!
+//! Metadata segments and data segments differ only in what is placed there: metadata goes into a
+//! data segment if no clean segment is left. Inodes live in inode segments alone.
+
+mod bitmap;
+mod inodes;
+mod pick;
+mod reserve;
+mod table;
+
+use crate::cache::Page;
+use crate::corrupt::Reporter;
+use crate::journal::Run;
+use crate::tx::Tx;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bento_api::{Env, Errno, Mutex, Result};
+use bitmap::Words;
+use core::ops::Range;
+use hashbrown::HashMap;
+use logfs_format::{
+    BlockHeader, BlockKind, Layout, SegmentEntry, SegmentHeader, SegmentKind, SummaryEntry,
+    header_blocks,
+};
+
+pub(crate) use reserve::Balance;
+
+/// What is known of a segment without reading it.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    kind: SegmentKind,
+    live: u32,
+    busy: u32,
+    age: u64,
+    /// Inode segments: there may be a free slot.
+    has_room: bool,
+}
+
+/// Where the next block of a kind comes from.
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    segment: u32,
+    next: u32,
+}
+
+struct State {
+    segments: Vec<Segment>,
+    busy: HashMap<u32, Words>,
+    balance: Balance,
+    /// Segments without live or busy blocks.
+    clean: u32,
+    /// Where the search for a clean segment goes on.
+    clean_hint: u32,
+    data: Option<Cursor>,
+    metadata: Option<Cursor>,
+    inode_segment: Option<u32>,
+    /// An inode block with a free slot.
+    inode_block: Option<u64>,
+    inodes_used: u64,
+}
+
+/// See the module.
+pub(crate) struct Space<E: Env> {
+    layout: Layout,
+    uuid: [u8; 16],
+    reporter: Arc<Reporter<E>>,
+    state: E::Mutex<State>,
+}
+
+impl<E: Env> Space<E> {
+    /// The balance now.
+    pub(crate) fn balance(&self) -> Balance {
+        self.state.lock().balance
+    }
+
+    /// Inodes in use, and how many more there could be.
+    pub(crate) fn inodes(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        let slots = state
+            .balance
+            .available()
+            .saturating_mul(logfs_format::INODES_PER_BLOCK as u64);
+        (state.inodes_used, slots)
+    }
+
+    /// Promises blocks to data that will be written.
+    pub(crate) fn reserve_data(&self, blocks: u64) -> Result<()> {
+        self.state.lock().balance.reserve_data(blocks)
+    }
+
+    /// Takes a promise to data back.
+    pub(crate) fn unreserve_data(&self, blocks: u64) {
+        let balance = &mut self.state.lock().balance;
+        balance.reserved_data = balance.reserved_data.saturating_sub(blocks);
+    }
+
+    /// Promises blocks to an operation's metadata; returns how many.
+    pub(crate) fn reserve_metadata(&self, blocks: u64, privileged: bool) -> Result<u64> {
+        self.state
+            .lock()
+            .balance
+            .reserve_metadata(blocks, privileged)
+    }
+
+    /// Takes a promise to metadata back.
+    pub(crate) fn unreserve_metadata(&self, blocks: u64) {
+        let balance = &mut self.state.lock().balance;
+        balance.reserved_metadata = balance.reserved_metadata.saturating_sub(blocks);
+    }
+
+    /// The header of a segment.
+    fn header(&self, tx: &Tx<'_, E>, segment: u32) -> Result<Arc<Page>> {
+        tx.read(
+            self.layout.segment_start(segment.into()),
+            BlockKind::SegmentHeader,
+        )
+    }
+
+    /// Splits a run of blocks that lies in one segment into segment and places.
+    fn locate(&self, run: Run) -> Result<(u32, Range<u32>)> {
+        let (start, len) = run;
+        let place = self.layout.segment_of(start).and_then(|(segment, index)| {
+            let end = index.checked_add(len)?;
+            (end <= self.layout.segment_blocks).then_some((segment as u32, index..end))
+        });
+        place.ok_or_else(|| {
+            self.reporter.corrupt(format_args!(
+                "blocks {start}+{len} are not inside a segment"
+            ))
+        })
+    }
+
+    /// Sets or clears live bits of a run and keeps the segment table in step.
+    fn set_live(&self, tx: &Tx<'_, E>, state: &mut State, run: Run, live: bool) -> Result<()> {
+        let (segment, range) = self.locate(run)?;
+        let header = self.header(tx, segment)?;
+        let stored: &SegmentHeader = header.view(0)?;
+        let kind = state
+            .segments
+            .get(segment as usize)
+            .ok_or(Errno::EUCLEAN)?
+            .kind;
+        let first = header_blocks(kind, self.layout.segment_blocks);
+        let bytes = range.start / 8..range.end.div_ceil(8);
+        let base = bytes.start * 8;
+        let slice = stored.live.get(bytes.start as usize..bytes.end as usize);
+        let mut copy = slice.ok_or(Errno::EUCLEAN)?.to_vec();
+        let flipped = bitmap::flip(&mut copy, range.start - base..range.end - base, live);
+        if flipped.is_none() || range.start < first || kind == SegmentKind::Free {
+            let (start, len) = run;
+            let verb = if live {
+                "already in use"
+            } else {
+                "freed but not in use"
+            };
+            return Err(self
+                .reporter
+                .corrupt(format_args!("blocks {start}+{len}: {verb}")));
+        }
+        let len = range.end - range.start;
+        state.account(&self.layout, segment, |entry| {
+            entry.live = if live {
+                entry.live + len
+            } else {
+                entry.live.saturating_sub(len)
+            };
+        });
+        let address = self.layout.segment_start(segment.into());
+        let offset = SegmentHeader::LIVE_OFFSET + bytes.start as usize;
+        tx.write(address, BlockKind::SegmentHeader, offset, &copy)?;
+        self.write_entry(tx, state, segment)
+    }
+
+    /// Stores what is known of a segment in the segment table.
+    fn write_entry(&self, tx: &Tx<'_, E>, state: &State, segment: u32) -> Result<()> {
+        let known = state.segments.get(segment as usize).ok_or(Errno::EUCLEAN)?;
+        let entry = SegmentEntry {
+            kind: known.kind as u8,
+            flags: 0,
+            reserved: 0.into(),
+            live_blocks: known.live.into(),
+            age: known.age.into(),
+        };
+        let (block, offset) = self.layout.table_entry(segment.into());
+        tx.write(
+            block,
+            BlockKind::SegmentTable,
+            offset,
+            bytemuck::bytes_of(&entry),
+        )
+    }
+
+    /// Gives a clean segment a use: writes its header, and empty summaries for data.
+    fn open_segment(
+        &self,
+        tx: &Tx<'_, E>,
+        state: &mut State,
+        segment: u32,
+        kind: SegmentKind,
+    ) -> Result<()> {
+        let start = self.layout.segment_start(segment.into());
+        tx.create(&BlockHeader::new(
+            BlockKind::SegmentHeader,
+            self.uuid,
+            start,
+        ))?;
+        let mut fields = [0; 16];
+        fields[..8].copy_from_slice(&u64::from(segment).to_le_bytes());
+        fields[8] = kind as u8;
+        let offset = core::mem::offset_of!(SegmentHeader, segment);
+        tx.write(start, BlockKind::SegmentHeader, offset, &fields)?;
+        let summaries = if kind == SegmentKind::Data {
+            header_blocks(kind, self.layout.segment_blocks)
+        } else {
+            1
+        };
+        for index in 1..summaries {
+            let address = start + u64::from(index);
+            tx.create(&BlockHeader::new(BlockKind::Summary, self.uuid, address))?;
+        }
+        state.account(&self.layout, segment, |entry| {
+            *entry = Segment {
+                kind,
+                live: 0,
+                busy: 0,
+                age: 0,
+                has_room: true,
+            };
+        });
+        self.write_entry(tx, state, segment)
+    }
+
+    /// Makes placed data live: its blocks belong to the file now.
+    pub(crate) fn commit_data(
+        &self,
+        tx: &Tx<'_, E>,
+        run: Run,
+        owner: (u64, u32),
+        file_block: u64,
+        checksums: &[u32],
+    ) -> Result<()> {
+        let mut state = self.state.lock();
+        let (segment, range) = self.locate(run)?;
+        state.set_busy(&self.layout, segment, range, false);
+        if let Some(entry) = state.segments.get_mut(segment as usize) {
+            entry.age = tx.sequence();
+        }
+        self.set_live(tx, &mut state, run, true)?;
+        drop(state);
+        self.write_summaries(tx, run, owner, file_block, checksums)
+    }
+
+    /// Says in the summaries who owns a run of data blocks.
+    pub(crate) fn write_summaries(
+        &self,
+        tx: &Tx<'_, E>,
+        run: Run,
+        (ino, generation): (u64, u32),
+        file_block: u64,
+        checksums: &[u32],
+    ) -> Result<()> {
+        let mut batch: Vec<SummaryEntry> = Vec::with_capacity(run.1 as usize);
+        let mut place: Option<(u64, usize)> = None;
+        for index in 0..u64::from(run.1) {
+            let at = self
+                .layout
+                .summary_entry(run.0 + index)
+                .ok_or(Errno::EUCLEAN)?;
+            if let Some((block, offset)) = place
+                && block != at.0
+            {
+                let bytes = bytemuck::cast_slice(&batch);
+                tx.write(block, BlockKind::Summary, offset, bytes)?;
+                batch.clear();
+                place = None;
+            }
+            place.get_or_insert(at);
+            let checksum = checksums.get(index as usize).copied();
+            batch.push(SummaryEntry::new(
+                ino,
+                generation,
+                file_block + index,
+                checksum,
+            ));
+        }
+        if let Some((block, offset)) = place {
+            tx.write(
+                block,
+                BlockKind::Summary,
+                offset,
+                bytemuck::cast_slice(&batch),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Frees live blocks of any kind but inodes.
+    pub(crate) fn free(&self, tx: &Tx<'_, E>, run: Run, is_metadata: bool) -> Result<()> {
+        let mut state = self.state.lock();
+        let (segment, range) = self.locate(run)?;
+        self.set_live(tx, &mut state, run, false)?;
+        state.set_busy(&self.layout, segment, range, true);
+        drop(state);
+        tx.freed(run, is_metadata);
+        Ok(())
+    }
+
+    /// Freed or placed blocks can be given out again.
+    pub(crate) fn release(&self, runs: &[Run]) {
+        let mut state = self.state.lock();
+        for &run in runs {
+            if let Ok((segment, range)) = self.locate(run) {
+                state.set_busy(&self.layout, segment, range, false);
+            }
+        }
+    }
+}
+
+impl State {
+    /// Free blocks of a segment, in its column of the balance.
+    fn free_of(layout: &Layout, entry: &Segment) -> (u64, u64) {
+        match entry.kind {
+            SegmentKind::Free => (layout.usable_blocks(SegmentKind::Data).into(), 0),
+            SegmentKind::Inodes => (0, 0),
+            kind => {
+                let usable = layout.usable_blocks(kind);
+                let free = u64::from(usable.saturating_sub(entry.live + entry.busy));
+                if kind == SegmentKind::Data {
+                    (free, 0)
+                } else {
+                    (0, free)
+                }
+            }
+        }
+    }
+
+    fn is_clean(entry: &Segment) -> bool {
+        entry.kind != SegmentKind::Inodes && entry.live == 0 && entry.busy == 0
+    }
+
+    /// Changes a segment's entry and carries the difference over into the balance.
+    fn account(&mut self, layout: &Layout, segment: u32, change: impl FnOnce(&mut Segment)) {
+        let Some(entry) = self.segments.get_mut(segment as usize) else {
+            return;
+        };
+        let (data, metadata) = State::free_of(layout, entry);
+        let clean = u32::from(State::is_clean(entry));
+        change(entry);
+        let after = State::free_of(layout, entry);
+        self.clean = self.clean - clean + u32::from(State::is_clean(entry));
+        self.balance.free_data = self.balance.free_data - data + after.0;
+        self.balance.free_metadata = self.balance.free_metadata - metadata + after.1;
+    }
+
+    /// Marks blocks as not to be given out, or as available again.
+    fn set_busy(&mut self, layout: &Layout, segment: u32, range: Range<u32>, busy: bool) {
+        let words = self
+            .busy
+            .entry(segment)
+            .or_insert_with(|| bitmap::empty(layout.segment_blocks));
+        let before = bitmap::count(words, range.clone());
+        bitmap::fill(words, range.clone(), busy);
+        let after = if busy { range.end - range.start } else { 0 };
+        let mut left = 0;
+        self.account(layout, segment, |entry| {
+            entry.busy = entry.busy - before + after;
+            left = entry.busy;
+        });
+        if left == 0 {
+            self.busy.remove(&segment);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Reservations: space that is promised but not taken yet.
+//!
+//! Data needs blocks of data segments (or clean ones). Metadata can go anywhere but prefers its own
+//! segments. A part of the space, the *pool*, is kept for operations that free space or that
+//! complete what was promised: they must not fail on a full disk.
+
+use bento_api::{Errno, Result};
+
+/// Counts in blocks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Balance {
+    /// Free in data and clean segments.
+    pub(crate) free_data: u64,
+    /// Free in metadata segments.
+    pub(crate) free_metadata: u64,
+    /// Promised to data.
+    pub(crate) reserved_data: u64,
+    /// Promised to metadata.
+    pub(crate) reserved_metadata: u64,
+    /// Size of the pool.
+    pub(crate) pool: u64,
+}
+
+impl Balance {
+    /// Blocks that could still be promised to data.
+    pub(crate) fn available(&self) -> u64 {
+        self.room(self.pool)
+    }
+
+    fn room(&self, pool: u64) -> u64 {
+        let spill = (self.reserved_metadata + pool).saturating_sub(self.free_metadata);
+        self.free_data.saturating_sub(self.reserved_data + spill)
+    }
+
+    /// Whether a clean segment may become something that data can't use.
+    pub(crate) fn can_spare(&self, blocks: u64) -> bool {
+        self.available() >= blocks
+    }
+
+    /// Promises blocks to data.
+    pub(crate) fn reserve_data(&mut self, blocks: u64) -> Result<()> {
+        if self.available() < blocks {
+            return Err(Errno::ENOSPC);
+        }
+        self.reserved_data += blocks;
+        Ok(())
+    }
+
+    /// Promises blocks to metadata. A privileged operation may use the pool, and gets what there is
+    /// if that is not enough: most never need all that they ask for.
+    pub(crate) fn reserve_metadata(&mut self, blocks: u64, privileged: bool) -> Result<u64> {
+        let pool = if privileged { 0 } else { self.pool };
+        let spare = (self
+            .free_metadata
+            .saturating_sub(self.reserved_metadata + pool))
+        .saturating_add(self.room(pool));
+        if spare < blocks && !privileged {
+            return Err(Errno::ENOSPC);
+        }
+        let granted = blocks.min(spare);
+        self.reserved_metadata += granted;
+        Ok(granted)
+    }
+}

@@ -1,0 +1,419 @@
+//! B+trees over metadata blocks: extent trees and directory indexes.
+//!
+//! Records have a fixed size and start with their `u64` key, little-endian. The owner keeps the
+//! root's address (0 for an empty tree) and serialises changes; a node that becomes empty is freed,
+//! nodes are not merged. The layout of a node is in [`logfs_format::tree`].
+
+use crate::LogFs;
+use crate::cache::Page;
+use crate::tx::Tx;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bento_api::{Env, Errno, Result};
+use logfs_format::tree::{BRANCHES_PER_NODE, Branch, MAX_LEVEL, leaf_capacity};
+use logfs_format::{BlockHeader, BlockKind, HEADER_BYTES, block};
+
+/// A tree: where it is and what it holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tree {
+    /// Address of the root, 0 if the tree is empty.
+    pub(crate) root: u64,
+    /// Kind of its nodes.
+    pub(crate) kind: BlockKind,
+    /// Size of a record in bytes.
+    pub(crate) record_bytes: usize,
+    /// The inode it belongs to, and its generation.
+    pub(crate) owner: (u64, u32),
+    /// Nodes taken minus nodes freed by changes through this value.
+    pub(crate) grown_blocks: i64,
+}
+
+/// A node on the way down, and the branch that was taken (in a leaf: where the key is or would be).
+struct Step {
+    address: u64,
+    page: Arc<Page>,
+    index: usize,
+}
+
+/// The array of a node.
+struct Node<'a> {
+    level: u16,
+    count: usize,
+    bytes: &'a [u8],
+    record_bytes: usize,
+}
+
+fn key_of(record: &[u8]) -> u64 {
+    let mut key = [0; 8];
+    if let Some(bytes) = record.get(..8) {
+        key.copy_from_slice(bytes);
+    }
+    u64::from_le_bytes(key)
+}
+
+impl Node<'_> {
+    fn record(&self, index: usize) -> Option<&[u8]> {
+        let start = index * self.record_bytes;
+        self.bytes.get(start..start + self.record_bytes)
+    }
+
+    fn key(&self, index: usize) -> u64 {
+        self.record(index).map_or(u64::MAX, key_of)
+    }
+
+    /// The first record whose key is not below `key`.
+    fn lower_bound(&self, key: u64) -> usize {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = (low + high) / 2;
+            if self.key(middle) < key {
+                low = middle + 1
+            } else {
+                high = middle
+            }
+        }
+        low
+    }
+
+    /// The branch to follow for `key`: the last one whose key is not above it.
+    fn branch(&self, key: u64) -> usize {
+        let above = if key == u64::MAX {
+            self.count
+        } else {
+            self.lower_bound(key + 1)
+        };
+        above.saturating_sub(1)
+    }
+
+    fn child(&self, index: usize) -> Option<u64> {
+        self.record(index).and_then(|r| r.get(8..)).map(key_of)
+    }
+}
+
+impl Tree {
+    fn node<'p, E: Env>(&self, fs: &LogFs<E>, address: u64, page: &'p Page) -> Result<Node<'p>> {
+        let header: &BlockHeader = page.view(0)?;
+        let (level, count) = (header.level.get(), header.count.get() as usize);
+        let record_bytes = if level == 0 {
+            self.record_bytes
+        } else {
+            size_of::<Branch>()
+        };
+        let owner = (header.owner.get(), header.owner_generation.get());
+        let capacity = leaf_capacity(record_bytes);
+        if level > MAX_LEVEL || count == 0 || count > capacity || owner != self.owner {
+            let name = self.kind.name();
+            return Err(fs.reporter.corrupt(format_args!(
+                "{name} {address} of inode {}: level {level}, {count} records, owner {} generation {}",
+                self.owner.0, owner.0, owner.1
+            )));
+        }
+        let bytes = page.bytes().get(HEADER_BYTES..).ok_or(Errno::EUCLEAN)?;
+        Ok(Node {
+            level,
+            count,
+            bytes,
+            record_bytes,
+        })
+    }
+
+    /// The way to the leaf in which `key` is or would be. Levels must fall by one at each step, so
+    /// that damage can't make it endless.
+    fn descend<E: Env>(&self, fs: &LogFs<E>, key: u64) -> Result<Vec<Step>> {
+        let mut path: Vec<Step> = Vec::new();
+        let mut address = self.root;
+        let mut level_wanted = None;
+        loop {
+            let page = fs.cache.read(address, self.kind)?;
+            let node = self.node(fs, address, &page)?;
+            let level = node.level;
+            if level_wanted.is_some_and(|wanted| wanted != level) {
+                return Err(fs.reporter.corrupt(format_args!(
+                    "{} {address} of inode {}: level {level} in the wrong place",
+                    self.kind.name(),
+                    self.owner.0
+                )));
+            }
+            if level == 0 {
+                let index = node.lower_bound(key);
+                path.push(Step {
+                    address,
+                    page,
+                    index,
+                });
+                return Ok(path);
+            }
+            let index = node.branch(key);
+            let child = node.child(index).ok_or(Errno::EUCLEAN)?;
+            path.push(Step {
+                address,
+                page,
+                index,
+            });
+            address = child;
+            level_wanted = Some(level - 1);
+        }
+    }
+
+    /// The first record whose key is not below `key`.
+    pub(crate) fn seek<E: Env>(&self, fs: &LogFs<E>, mut key: u64) -> Result<Option<Vec<u8>>> {
+        while self.root != 0 {
+            let mut path = self.descend(fs, key)?;
+            let Some(leaf) = path.pop() else { break };
+            let node = self.node(fs, leaf.address, &leaf.page)?;
+            if leaf.index < node.count {
+                return Ok(node.record(leaf.index).map(<[u8]>::to_vec));
+            }
+            // Behind the end of this leaf: go on at the closest branch to the right.
+            let mut next = None;
+            while let (None, Some(step)) = (next, path.pop()) {
+                let node = self.node(fs, step.address, &step.page)?;
+                next = (step.index + 1 < node.count).then(|| node.key(step.index + 1));
+            }
+            match next {
+                None => break,
+                Some(next) if next > key => key = next,
+                Some(_) => return Err(self.disorder(fs)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last record whose key is not above `key`.
+    pub(crate) fn seek_back<E: Env>(&self, fs: &LogFs<E>, mut key: u64) -> Result<Option<Vec<u8>>> {
+        while self.root != 0 {
+            let mut path = self.descend(fs, key)?;
+            let Some(leaf) = path.pop() else { break };
+            let node = self.node(fs, leaf.address, &leaf.page)?;
+            if leaf.index < node.count && node.key(leaf.index) == key {
+                return Ok(node.record(leaf.index).map(<[u8]>::to_vec));
+            }
+            if leaf.index > 0 {
+                return Ok(node.record(leaf.index - 1).map(<[u8]>::to_vec));
+            }
+            // Before the start of this leaf: go on below the branch that led here.
+            let mut below = None;
+            while let (None, Some(step)) = (below, path.pop()) {
+                let node = self.node(fs, step.address, &step.page)?;
+                below = (step.index > 0).then(|| node.key(step.index));
+            }
+            match below.map(|branch| branch.checked_sub(1)) {
+                None => break,
+                Some(Some(before)) if before < key => key = before,
+                Some(_) => return Err(self.disorder(fs)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn disorder<E: Env>(&self, fs: &LogFs<E>) -> Errno {
+        let (name, ino) = (self.kind.name(), self.owner.0);
+        fs.reporter
+            .corrupt(format_args!("{name} of inode {ino}: keys out of order"))
+    }
+
+    /// Adds a record, or replaces the one with its key.
+    pub(crate) fn insert<E: Env>(
+        &mut self,
+        fs: &LogFs<E>,
+        tx: &Tx<'_, E>,
+        record: &[u8],
+    ) -> Result<()> {
+        if self.root == 0 {
+            self.root = self.new_node(fs, tx, 0, record)?;
+            return Ok(());
+        }
+        let key = key_of(record);
+        let mut path = self.descend(fs, key)?;
+        let mut record = record.to_vec();
+        let mut level = 0;
+        while let Some(step) = path.pop() {
+            let node = self.node(fs, step.address, &step.page)?;
+            let exact = level == 0 && step.index < node.count && node.key(step.index) == key;
+            // A branch goes behind the one that was followed down.
+            let index = if level == 0 {
+                step.index
+            } else {
+                step.index + 1
+            };
+            let mut records = node
+                .bytes
+                .get(..node.count * node.record_bytes)
+                .ok_or(Errno::EUCLEAN)?
+                .to_vec();
+            let at = index * node.record_bytes;
+            let replaced = if exact { at + node.record_bytes } else { at };
+            records.splice(at..replaced, record.iter().copied());
+            let capacity = if level == 0 {
+                leaf_capacity(self.record_bytes)
+            } else {
+                BRANCHES_PER_NODE
+            };
+            let count = records.len() / node.record_bytes;
+            if count <= capacity {
+                return self.store(tx, step.address, &records, node.record_bytes);
+            }
+            // Appending leaves full nodes behind; anything else splits in halves.
+            let kept = if index + 1 == count {
+                count - 1
+            } else {
+                count / 2
+            };
+            let (left, right) = records.split_at(kept * node.record_bytes);
+            self.store(tx, step.address, left, node.record_bytes)?;
+            let address = self.new_node(fs, tx, level, right)?;
+            let branch = Branch {
+                key: key_of(right).into(),
+                child: address.into(),
+            };
+            if path.is_empty() {
+                // The lowest possible key, so that nothing is ever below the first branch.
+                let first = Branch {
+                    key: 0.into(),
+                    child: step.address.into(),
+                };
+                let both = [first, branch];
+                self.root = self.new_node(fs, tx, level + 1, bytemuck::cast_slice(&both))?;
+                return Ok(());
+            }
+            record = bytemuck::bytes_of(&branch).to_vec();
+            level += 1;
+        }
+        Ok(())
+    }
+
+    /// Removes the record with this key, if there is one.
+    pub(crate) fn remove<E: Env>(
+        &mut self,
+        fs: &LogFs<E>,
+        tx: &Tx<'_, E>,
+        key: u64,
+    ) -> Result<bool> {
+        if self.root == 0 {
+            return Ok(false);
+        }
+        let mut path = self.descend(fs, key)?;
+        let mut is_leaf = true;
+        while let Some(step) = path.pop() {
+            let node = self.node(fs, step.address, &step.page)?;
+            if is_leaf && (step.index >= node.count || node.key(step.index) != key) {
+                return Ok(false);
+            }
+            is_leaf = false;
+            if node.count > 1 {
+                let mut records = node
+                    .bytes
+                    .get(..node.count * node.record_bytes)
+                    .ok_or(Errno::EUCLEAN)?
+                    .to_vec();
+                let at = step.index * node.record_bytes;
+                let lowest = node.key(0);
+                records.drain(at..at + node.record_bytes);
+                if node.level > 0 && step.index == 0 {
+                    // What was below the first branch may come again: the next one takes over.
+                    if let Some(first) = records.get_mut(..8) {
+                        first.copy_from_slice(&lowest.to_le_bytes());
+                    }
+                }
+                self.store(tx, step.address, &records, node.record_bytes)?;
+                self.collapse(fs, tx)?;
+                return Ok(true);
+            }
+            self.free_node(fs, tx, step.address)?;
+        }
+        self.root = 0;
+        Ok(true)
+    }
+
+    /// A root with a single branch gives way to what is below it.
+    fn collapse<E: Env>(&mut self, fs: &LogFs<E>, tx: &Tx<'_, E>) -> Result<()> {
+        loop {
+            let page = fs.cache.read(self.root, self.kind)?;
+            let node = self.node(fs, self.root, &page)?;
+            if node.level == 0 || node.count > 1 {
+                return Ok(());
+            }
+            let child = node.child(0).ok_or(Errno::EUCLEAN)?;
+            self.free_node(fs, tx, self.root)?;
+            self.root = child;
+        }
+    }
+
+    /// Frees every node. The records' meaning is the caller's.
+    pub(crate) fn clear<E: Env>(&mut self, fs: &LogFs<E>, tx: &Tx<'_, E>) -> Result<()> {
+        while self.root != 0 {
+            let Some(record) = self.seek(fs, 0)? else {
+                break;
+            };
+            self.drop_leaf(fs, tx, key_of(&record))?;
+        }
+        Ok(())
+    }
+
+    /// Frees the whole leaf that holds a key.
+    fn drop_leaf<E: Env>(&mut self, fs: &LogFs<E>, tx: &Tx<'_, E>, key: u64) -> Result<()> {
+        let mut path = self.descend(fs, key)?;
+        if let Some(leaf) = path.pop() {
+            self.free_node(fs, tx, leaf.address)?;
+        }
+        while let Some(step) = path.pop() {
+            let node = self.node(fs, step.address, &step.page)?;
+            if node.count > 1 {
+                let mut records = node
+                    .bytes
+                    .get(..node.count * node.record_bytes)
+                    .ok_or(Errno::EUCLEAN)?
+                    .to_vec();
+                let at = step.index * node.record_bytes;
+                records.drain(at..at + node.record_bytes);
+                return self.store(tx, step.address, &records, node.record_bytes);
+            }
+            self.free_node(fs, tx, step.address)?;
+        }
+        self.root = 0;
+        Ok(())
+    }
+
+    fn store<E: Env>(
+        &self,
+        tx: &Tx<'_, E>,
+        address: u64,
+        records: &[u8],
+        record_bytes: usize,
+    ) -> Result<()> {
+        let count = (records.len() / record_bytes) as u32;
+        let offset = core::mem::offset_of!(BlockHeader, count);
+        tx.write(address, self.kind, offset, &count.to_le_bytes())?;
+        tx.write(address, self.kind, HEADER_BYTES, records)
+    }
+
+    fn new_node<E: Env>(
+        &mut self,
+        fs: &LogFs<E>,
+        tx: &Tx<'_, E>,
+        level: u16,
+        records: &[u8],
+    ) -> Result<u64> {
+        let mut header = BlockHeader::new(self.kind, [0; 16], 0).owned(self.owner.0, self.owner.1);
+        header.level = level.into();
+        let address = fs.space.place_metadata(tx, header)?;
+        self.grown_blocks += 1;
+        let record_bytes = if level == 0 {
+            self.record_bytes
+        } else {
+            size_of::<Branch>()
+        };
+        self.store(tx, address, records, record_bytes)?;
+        Ok(address)
+    }
+
+    fn free_node<E: Env>(&mut self, fs: &LogFs<E>, tx: &Tx<'_, E>, address: u64) -> Result<()> {
+        self.grown_blocks -= 1;
+        fs.space.free(tx, (address, 1), true)
+    }
+}
+
+/// A record as a structure.
+pub(crate) fn decode<T: bytemuck::Pod>(record: &[u8]) -> Result<T> {
+    block::view(record, 0).copied().ok_or(Errno::EUCLEAN)
+}
