@@ -24,7 +24,7 @@ pub(crate) struct Dependency {
     package: &'static str,
 }
 
-const fn dependency(file: &'static str, package: &'static str) -> Dependency {
+pub(crate) const fn dependency(file: &'static str, package: &'static str) -> Dependency {
     Dependency { file, package }
 }
 
@@ -60,19 +60,7 @@ pub(crate) fn need(dependencies: &[Dependency]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let list = missing.join(" ");
-    eprintln!("Installing Debian packages: {list}");
-    // A failed update need not matter: the lists that are there may do.
-    let _ = command::step("apt-get update", apt_get().arg("update"));
-    command::step(
-        "apt-get install",
-        apt_get()
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(&missing),
-    )
-    .with_context(|| {
-        format!("cannot install {list}; install them as root (apt-get install {list}) and run this again")
-    })?;
+    install(&missing)?;
     match dependencies
         .iter()
         .find(|dependency| !is_present(dependency.file))
@@ -84,6 +72,24 @@ pub(crate) fn need(dependencies: &[Dependency]) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// Installs Debian packages.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    let list = packages.join(" ");
+    eprintln!("Installing Debian packages: {list}");
+    // A failed update need not matter: the lists that are there may do.
+    let _ = command::step("apt-get update", apt_get().arg("update"));
+    command::step(
+        "apt-get install",
+        apt_get()
+            .args(["install", "--yes", "--no-install-recommends"])
+            .args(packages),
+    )
+    .map(drop)
+    .with_context(|| {
+        format!("cannot install {list}; install them as root (apt-get install {list}) and run this again")
+    })
 }
 
 /// Installs the rustup components that are missing. Without rustup, whatever is installed has to do.

@@ -4,7 +4,10 @@
 mod command;
 mod counts;
 mod deps;
+mod kernel;
 mod test;
+mod tools;
+mod vm;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -31,12 +34,14 @@ struct Arguments {
 enum Task {
     Deps(deps::Arguments),
     Test(test::Arguments),
+    Vm(vm::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Deps(arguments) => deps::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Vm(arguments) => vm::run(arguments),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 use cargo_metadata::{Metadata, MetadataCommand};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 /// The source tree and the directories that belong to it.
 pub(crate) struct Workspace {
@@ -25,4 +26,33 @@ impl Workspace {
     pub(crate) fn root(&self) -> &Path {
         self.metadata.workspace_root.as_std_path()
     }
+
+    /// Cargo's target directory.
+    pub(crate) fn target(&self) -> &Path {
+        self.metadata.target_directory.as_std_path()
+    }
+
+    /// The names of all programs of the workspace.
+    pub(crate) fn programs(&self) -> Vec<String> {
+        let packages = self.metadata.workspace_packages();
+        let targets = packages.iter().flat_map(|package| &package.targets);
+        targets
+            .filter(|target| target.is_bin())
+            .map(|target| target.name.clone())
+            .collect()
+    }
+}
+
+/// Where kernels and other things that take long to make are kept between runs and checkouts.
+pub(crate) fn cache_dir() -> Result<PathBuf> {
+    let base = match env::var_os("XDG_CACHE_HOME") {
+        Some(dir) if !dir.is_empty() => PathBuf::from(dir),
+        _ => PathBuf::from(
+            env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set; set one")?,
+        )
+        .join(".cache"),
+    };
+    let dir = base.join("logfs");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    Ok(dir)
 }

@@ -1,5 +1,7 @@
 //! All tests of the tree, in parts that can be run alone.
 
+mod checks;
+mod machine;
 mod rust;
 
 use crate::counts::Counts;
@@ -67,6 +69,18 @@ const PARTS: &[Part] = &[
         about: "unit, integration and documentation tests of all crates",
         is_long: false,
         run: rust::unit,
+    },
+    Part {
+        name: "vm-uml",
+        about: "`cargo xtask vm --kernel uml` keeps its promises",
+        is_long: true,
+        run: machine::uml,
+    },
+    Part {
+        name: "vm-stock",
+        about: "`cargo xtask vm --kernel stock` keeps its promises",
+        is_long: true,
+        run: machine::stock,
     },
 ];
 

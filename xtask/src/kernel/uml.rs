@@ -1,0 +1,134 @@
+//! User-mode Linux: built once from Debian's kernel source, then kept.
+
+use super::Installed;
+use super::cache::built_once;
+use crate::command::step;
+use crate::deps::{self, Dependency, dependency};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+/// The options that the kernel must have.
+const FRAGMENT: &str = include_str!("../../kernels/uml.config");
+
+/// The Debian package with the kernel's source, and the archive in it.
+const SOURCE_PACKAGE: &str = "linux-source-6.12";
+const SOURCE_ARCHIVE: &str = "/usr/src/linux-source-6.12.tar.xz";
+
+/// What it takes to build a kernel.
+pub(crate) const BUILD: &[Dependency] = &[
+    dependency(SOURCE_ARCHIVE, SOURCE_PACKAGE),
+    dependency("cc", "gcc"),
+    dependency("make", "make"),
+    dependency("xz", "xz-utils"),
+    dependency("tar", "tar"),
+    dependency("flex", "flex"),
+    dependency("bison", "bison"),
+    dependency("bc", "bc"),
+];
+
+/// Finds the kernel, or builds it if this version and configuration has not been built before.
+pub(crate) fn find_or_build() -> Result<Installed> {
+    deps::need(BUILD)?;
+    let source = source_dir()?;
+    let name = format!(
+        "{}-{:08x}",
+        source.version,
+        crc32fast::hash(FRAGMENT.as_bytes())
+    );
+    let dir = built_once(&format!("uml-{name}"), |dir| build(&source.dir, dir))?;
+    let release = fs::read_to_string(dir.join("include/config/kernel.release"))
+        .with_context(|| format!("{} is damaged; delete it", dir.display()))?;
+    Ok(Installed {
+        image: dir.join("linux"),
+        build_dir: dir,
+        release: release.trim().to_owned(),
+    })
+}
+
+struct Source {
+    dir: PathBuf,
+    version: String,
+}
+
+/// The unpacked source of the kernel, in the version of the Debian package that is installed.
+fn source_dir() -> Result<Source> {
+    let output = step(
+        "Asking for the version of the kernel's source",
+        Command::new("dpkg-query").args(["--show", "--showformat=${Version}", SOURCE_PACKAGE]),
+    )?;
+    let version: String = String::from_utf8_lossy(&output.stdout)
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let dir = built_once(&format!("linux-source-{version}"), |dir| {
+        step(
+            "Unpacking the kernel's source",
+            Command::new("tar")
+                .args(["--strip-components=1", "-xf", SOURCE_ARCHIVE, "-C"])
+                .arg(dir),
+        )
+        .map(drop)
+    })?;
+    Ok(Source { dir, version })
+}
+
+fn build(source: &Path, dir: &Path) -> Result<()> {
+    let fragment = dir.join("fragment.config");
+    fs::write(&fragment, FRAGMENT)?;
+    let make = || {
+        let mut make = Command::new("make");
+        make.arg("-C")
+            .arg(source)
+            .arg("ARCH=um")
+            .arg(format!("O={}", dir.display()));
+        make
+    };
+    step(
+        "Configuring the UML kernel",
+        make()
+            .arg(format!("KCONFIG_ALLCONFIG={}", fragment.display()))
+            .arg("allnoconfig"),
+    )?;
+    let config = fs::read_to_string(dir.join(".config"))?;
+    if let Some(option) = options_that_do_not_hold(FRAGMENT, &config).first() {
+        bail!(
+            "{option} of xtask/kernels/uml.config does not hold: it is unknown, or lacks what it depends on"
+        );
+    }
+    let jobs = thread::available_parallelism().map_or(1, usize::from);
+    step(
+        "Building the UML kernel (some minutes, once)",
+        make().arg(format!("-j{jobs}")).args(["linux", "modules"]),
+    )?;
+    Ok(())
+}
+
+/// The settings of a fragment that the finished configuration does not have.
+fn options_that_do_not_hold<'a>(fragment: &'a str, config: &str) -> Vec<&'a str> {
+    fragment
+        .lines()
+        .filter(|line| line.starts_with("CONFIG_"))
+        .filter(|option| !config.lines().any(|line| line == *option))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::options_that_do_not_hold;
+
+    #[test]
+    fn an_option_that_the_kernel_dropped_is_found() {
+        let fragment = "# Why\nCONFIG_A=y\nCONFIG_B=\"x\"\nCONFIG_C=y\n";
+        let config = "CONFIG_A=y\nCONFIG_B=\"x\"\n# CONFIG_C is not set\nCONFIG_D=y\n";
+        assert_eq!(options_that_do_not_hold(fragment, config), ["CONFIG_C=y"]);
+    }
+}
