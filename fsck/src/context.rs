@@ -1,0 +1,228 @@
+//! What all passes share: the device under what is to be changed, and what has been found.
+
+use crate::inode_table::InodeTable;
+use crate::map::BlockMap;
+use crate::{Failure, Object, Observer, Problem, Report};
+use bento_api::{Device, Errno, ReadRequest};
+use logfs_format::{
+    BLOCK_BYTES, BlockKind, Fault, HEADER_BYTES, InoAddress, Inode, Layout, Superblock, block,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// Blocks read from the device at a time.
+pub(crate) const RUN_BLOCKS: u64 = 256;
+
+/// Images of blocks, by address.
+pub(crate) type Images = BTreeMap<u64, Box<[u8]>>;
+
+/// Why a block is of no use.
+#[derive(Clone, Debug)]
+pub(crate) enum Unusable {
+    Unreadable(Errno),
+    Outside,
+    Faulty(Fault),
+    /// The header names another inode.
+    Foreign {
+        owner: u64,
+        generation: u32,
+    },
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unusable::Unreadable(error) => write!(f, "unreadable: {error}"),
+            Unusable::Outside => write!(f, "is not on the device"),
+            Unusable::Faulty(fault) => fault.fmt(f),
+            Unusable::Foreign { owner, generation } => {
+                write!(f, "belongs to inode {owner}, generation {generation}")
+            }
+        }
+    }
+}
+
+/// An inode by number and generation, as the headers of its blocks name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) ino: u64,
+    pub(crate) generation: u32,
+}
+
+/// What could not be read, so that the opposite of a finding can't be concluded.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Gaps {
+    /// Inodes may exist that were not found: names may lead to them.
+    pub(crate) inodes: bool,
+    /// Blocks may be in use that were not found: what is marked stays marked.
+    pub(crate) blocks: bool,
+    /// Names may exist that were not found: links and reachability are left alone.
+    pub(crate) names: bool,
+}
+
+/// See the module.
+pub(crate) struct Context<'a> {
+    device: &'a dyn Device,
+    /// What stands for the blocks on the device: first from the log, then changed by repairs.
+    pub(crate) images: Images,
+    pub(crate) superblock: Superblock,
+    pub(crate) layout: Layout,
+    pub(crate) map: BlockMap,
+    pub(crate) inodes: InodeTable,
+    /// Inodes on the orphan list.
+    pub(crate) orphans: BTreeSet<u64>,
+    pub(crate) gaps: Gaps,
+    pub(crate) report: Report,
+    pub(crate) observer: &'a mut dyn Observer,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(
+        device: &'a dyn Device,
+        superblock: Superblock,
+        report: Report,
+        observer: &'a mut dyn Observer,
+    ) -> Context<'a> {
+        let layout = superblock.layout();
+        Context {
+            device,
+            images: Images::new(),
+            superblock,
+            layout,
+            map: BlockMap::new(layout),
+            inodes: InodeTable::default(),
+            orphans: BTreeSet::new(),
+            gaps: Gaps::default(),
+            report,
+            observer,
+        }
+    }
+
+    pub(crate) fn uuid(&self) -> [u8; 16] {
+        self.superblock.header.uuid
+    }
+
+    pub(crate) fn found(&mut self, object: Object, problem: Problem) {
+        self.report.add(object, problem);
+    }
+
+    /// Tells how far a pass has come; ends the check if the user wants that.
+    pub(crate) fn progress(&mut self, pass: u32, current: u64, max: u64) -> Result<(), Failure> {
+        if self.observer.is_cancelled() {
+            return Err(Failure::Cancelled);
+        }
+        self.observer.progress(pass, current, max);
+        Ok(())
+    }
+
+    /// Reads a run of blocks as they will be.
+    pub(crate) fn read_run(&self, address: u64, count: u64) -> Result<Vec<u8>, Unusable> {
+        let end = address.checked_add(count).ok_or(Unusable::Outside)?;
+        if end > self.layout.total_blocks {
+            return Err(Unusable::Outside);
+        }
+        let mut buffer = vec![0; count as usize * BLOCK_BYTES];
+        self.device
+            .read(&mut [ReadRequest {
+                offset_bytes: address * BLOCK_BYTES as u64,
+                buffer: &mut buffer,
+            }])
+            .map_err(Unusable::Unreadable)?;
+        for (at, image) in self.images.range(address..end) {
+            let start = (at - address) as usize * BLOCK_BYTES;
+            if let Some(place) = buffer.get_mut(start..start + BLOCK_BYTES) {
+                place.copy_from_slice(image);
+            }
+        }
+        Ok(buffer)
+    }
+
+    /// Reads a block as it will be, whatever it holds.
+    pub(crate) fn read_raw(&self, address: u64) -> Result<Box<[u8]>, Unusable> {
+        match self.images.get(&address) {
+            Some(image) => Ok(image.clone()),
+            None => self.read_run(address, 1).map(Vec::into_boxed_slice),
+        }
+    }
+
+    /// Reads a metadata block and checks its header and checksum.
+    pub(crate) fn read(&self, address: u64, kind: BlockKind) -> Result<Box<[u8]>, Unusable> {
+        let image = self.read_raw(address)?;
+        self.verify(&image, address, kind)?;
+        Ok(image)
+    }
+
+    /// The same for a block that belongs to an inode.
+    pub(crate) fn read_owned(
+        &self,
+        address: u64,
+        kind: BlockKind,
+        owner: Owner,
+    ) -> Result<Box<[u8]>, Unusable> {
+        let image = self.read(address, kind)?;
+        let header = block::header(&image).ok_or(Unusable::Faulty(Fault::Length))?;
+        let stored = Owner {
+            ino: header.owner.get(),
+            generation: header.owner_generation.get(),
+        };
+        if stored != owner {
+            return Err(Unusable::Foreign {
+                owner: stored.ino,
+                generation: stored.generation,
+            });
+        }
+        Ok(image)
+    }
+
+    pub(crate) fn verify(
+        &self,
+        image: &[u8],
+        address: u64,
+        kind: BlockKind,
+    ) -> Result<(), Unusable> {
+        block::verify(image, kind, &self.uuid(), address).map_err(Unusable::Faulty)
+    }
+
+    /// Puts a block in place of what is there.
+    pub(crate) fn replace(&mut self, address: u64, mut image: Box<[u8]>) {
+        block::seal(&mut image);
+        self.images.insert(address, image);
+    }
+
+    /// Changes a block that was read before; one that has become unreadable stays as it is.
+    pub(crate) fn edit(&mut self, address: u64, change: impl FnOnce(&mut [u8])) {
+        if let Ok(mut image) = self.read_raw(address) {
+            change(&mut image);
+            self.replace(address, image);
+        }
+    }
+
+    /// Changes an inode.
+    pub(crate) fn edit_inode(&mut self, ino: u64, change: impl FnOnce(&mut Inode)) {
+        if let Some(place) = InoAddress::from_ino(ino) {
+            self.edit(place.block, |image| {
+                if let Some(inode) = block::view_mut(image, place.offset()) {
+                    change(inode);
+                }
+            });
+        }
+    }
+
+    /// Reads an inode that the sweep has found.
+    pub(crate) fn read_inode(&self, ino: u64) -> Option<Inode> {
+        let place = InoAddress::from_ino(ino)?;
+        let image = self.read(place.block, BlockKind::Inodes).ok()?;
+        block::view(&image, place.offset()).copied()
+    }
+
+    /// A new block with its header.
+    pub(crate) fn new_block(&self, kind: BlockKind, address: u64, owner: Owner) -> Box<[u8]> {
+        let header = logfs_format::BlockHeader::new(kind, self.uuid(), address)
+            .owned(owner.ino, owner.generation);
+        let mut image = vec![0; BLOCK_BYTES].into_boxed_slice();
+        if let Some(place) = image.get_mut(..HEADER_BYTES) {
+            place.copy_from_slice(bytemuck::bytes_of(&header));
+        }
+        image
+    }
+}

@@ -1,0 +1,149 @@
+//! Finding the superblock, and checking its copies.
+
+use crate::context::Images;
+use crate::{Failure, Object, Problem};
+use bento_api::{Device, ReadRequest};
+use logfs_format::{
+    BLOCK_BYTES, BLOCK_MAGIC, FORMAT_VERSION, Fault, Layout, MAX_SEGMENT_BLOCKS,
+    MIN_SEGMENT_BLOCKS, SIGNATURE, SUPERBLOCK_ADDRESS, Superblock, block,
+};
+
+/// A superblock, what is wrong with it and its copies, and how they should be.
+pub(crate) struct Located {
+    pub(crate) superblock: Superblock,
+    pub(crate) findings: Vec<(Object, Problem)>,
+    pub(crate) images: Images,
+}
+
+/// Finds a valid superblock: at `place`, else the first one, else a copy.
+pub(crate) fn locate(device: &dyn Device, place: Option<u64>) -> Result<Located, Failure> {
+    let device_blocks = device.geometry().size_bytes / BLOCK_BYTES as u64;
+    if device_blocks <= SUPERBLOCK_ADDRESS {
+        return Err(Failure::Foreign);
+    }
+    let first = read(device, SUPERBLOCK_ADDRESS)?;
+    let parsed = Superblock::parse(&first, SUPERBLOCK_ADDRESS);
+    let superblock = match (place, &parsed) {
+        (Some(place), _) => parse_at(device, place)?,
+        (None, Ok(superblock)) => *superblock,
+        (None, Err(fault)) if !is_ours(&first) => {
+            let _ = fault;
+            return Err(Failure::Foreign);
+        }
+        (None, Err(fault)) => from_copy(device, device_blocks, fault)?,
+    };
+    let total_blocks = superblock.total_blocks.get();
+    if total_blocks > device_blocks {
+        return Err(Failure::Truncated {
+            total_blocks,
+            device_blocks,
+        });
+    }
+    let mut located = Located {
+        superblock,
+        findings: Vec::new(),
+        images: Images::new(),
+    };
+    if let Err(fault) = parsed {
+        let fault = fault.to_string();
+        located.replace(SUPERBLOCK_ADDRESS, Problem::SuperblockDamaged { fault });
+    }
+    located.check_copies(device)?;
+    Ok(located)
+}
+
+impl Located {
+    fn check_copies(&mut self, device: &dyn Device) -> Result<(), Failure> {
+        let mut right = vec![0; BLOCK_BYTES];
+        for address in self.superblock.layout().backups {
+            let stored = read(device, address)?;
+            self.superblock.write_to(&mut right, address);
+            if stored == right {
+                continue;
+            }
+            let problem = match Superblock::parse(&stored, address) {
+                Ok(_) => Problem::SuperblockCopyDiffers {},
+                Err(fault) => Problem::SuperblockCopyDamaged {
+                    fault: fault.to_string(),
+                },
+            };
+            self.replace(address, problem);
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, address: u64, problem: Problem) {
+        let mut image = vec![0; BLOCK_BYTES];
+        self.superblock.write_to(&mut image, address);
+        self.images.insert(address, image.into());
+        self.findings.push((Object::Superblock(address), problem));
+    }
+}
+
+/// Whether a block was a superblock before it was damaged. If it wasn't, a copy further back may
+/// be left from a file system that is no longer there.
+fn is_ours(image: &[u8]) -> bool {
+    let magic = block::header(image).map(|header| header.magic.get());
+    let signature = image.get(64..64 + SIGNATURE.len());
+    magic == Some(BLOCK_MAGIC) || signature == Some(&SIGNATURE)
+}
+
+fn parse_at(device: &dyn Device, address: u64) -> Result<Superblock, Failure> {
+    let image = read(device, address)?;
+    Superblock::parse(&image, address).map_err(|fault| Failure::Superblock {
+        address,
+        fault: fault.to_string(),
+    })
+}
+
+/// Looks where mkfs puts copies. Not if the superblock is sound and just not for us.
+fn from_copy(
+    device: &dyn Device,
+    device_blocks: u64,
+    fault: &Fault,
+) -> Result<Superblock, Failure> {
+    match *fault {
+        Fault::Features(bits) => return Err(Failure::Features(bits)),
+        Fault::Field {
+            name: "format version",
+            value,
+        } => {
+            return Err(Failure::Version {
+                found: value,
+                known: FORMAT_VERSION,
+            });
+        }
+        _ => {}
+    }
+    let mut candidates = vec![device_blocks - 1];
+    let mut segment_blocks = MIN_SEGMENT_BLOCKS;
+    while segment_blocks <= MAX_SEGMENT_BLOCKS {
+        let layout = Layout::plan(device_blocks, Some(segment_blocks), None);
+        candidates.extend(layout.map(|layout| layout.backups[0]));
+        segment_blocks *= 2;
+    }
+    candidates
+        .into_iter()
+        .find_map(|address| parse_at(device, address).ok())
+        .ok_or_else(|| Failure::Superblock {
+            address: SUPERBLOCK_ADDRESS,
+            fault: fault.to_string(),
+        })
+}
+
+fn read(device: &dyn Device, address: u64) -> Result<Vec<u8>, Failure> {
+    let mut buffer = vec![0; BLOCK_BYTES];
+    let offset_bytes = address
+        .checked_mul(BLOCK_BYTES as u64)
+        .ok_or(Failure::Foreign)?;
+    device
+        .read(&mut [ReadRequest {
+            offset_bytes,
+            buffer: &mut buffer,
+        }])
+        .map_err(|error| Failure::Io {
+            doing: "reading a superblock",
+            error,
+        })?;
+    Ok(buffer)
+}
