@@ -11,7 +11,12 @@ use std::path::PathBuf;
 
 /// Make a logfs file system on a block device or in an image file.
 #[derive(Debug, Parser)]
-#[command(name = "mkfs.logfs", bin_name = "mkfs.logfs", version, args_override_self = true)]
+#[command(
+    name = "mkfs.logfs",
+    bin_name = "mkfs.logfs",
+    version,
+    args_override_self = true
+)]
 pub(crate) struct Cli {
     /// Overwrite what is on the device without asking
     #[arg(short = 'f', short_alias = 'F', long)]
@@ -64,6 +69,10 @@ pub(crate) struct Cli {
     /// Key of the directory hash, in the form of a UUID [default: random]
     #[arg(long, value_parser = parse_uuid, value_name = "UUID")]
     pub(crate) hash_seed: Option<[u8; 16]>,
+
+    /// Copy what is in this directory into the new file system
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
 
     /// Don't discard the device's old contents
     #[arg(short = 'K', long, action = ArgAction::SetTrue)]

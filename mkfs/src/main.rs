@@ -4,6 +4,7 @@
 mod ask;
 mod cli;
 mod in_use;
+mod populate;
 mod random;
 mod report;
 mod signature;
@@ -58,7 +59,10 @@ fn run(cli: &Cli) -> Result<()> {
         target::discard(&device, target.total_blocks);
     }
     mkfs_logfs::format(&device, &plan).with_context(|| format!("writing to {name}"))?;
-    drop(device);
+    match &cli.directory {
+        Some(directory) => populate::populate(device, directory).context("copying")?,
+        None => drop(device),
+    }
     report::show(cli, &plan, None)
 }
 
