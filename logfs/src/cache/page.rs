@@ -32,11 +32,6 @@ impl Page {
         block::view(&self.0, offset).ok_or(Errno::EUCLEAN)
     }
 
-    /// `count` structures in the page; `EUCLEAN` if they would not fit.
-    pub(crate) fn array<T: bytemuck::Pod>(&self, offset: usize, count: usize) -> Result<&[T]> {
-        block::array(&self.0, offset, count).ok_or(Errno::EUCLEAN)
-    }
-
     /// A copy with the right checksum, as it goes to the device.
     pub(crate) fn sealed(self: &Arc<Page>) -> Page {
         let mut copy = Page::clone(self);

@@ -135,7 +135,17 @@ impl State {
     }
 }
 
-type Shard<E> = HashMap<u64, Arc<Inode<E>>, DefaultHashBuilder>;
+/// Inodes that left memory before their last change was durable are remembered up to this number;
+/// then those whose change has become durable are dropped.
+const LEFT_MAX: usize = 64;
+
+/// A part of the table.
+struct Shard<E: Env> {
+    inodes: HashMap<u64, Arc<Inode<E>>, DefaultHashBuilder>,
+    /// Of inodes that left memory: the last transactions that changed anything, and data. Without
+    /// this, fsync of an inode that was read again would believe that there is nothing to do.
+    left: HashMap<u64, (u64, u64), DefaultHashBuilder>,
+}
 
 /// All inodes in memory.
 pub(crate) struct InodeTable<E: Env> {
@@ -144,10 +154,12 @@ pub(crate) struct InodeTable<E: Env> {
 
 impl<E: Env> InodeTable<E> {
     pub(crate) fn new() -> InodeTable<E> {
+        let empty = || Shard {
+            inodes: HashMap::default(),
+            left: HashMap::default(),
+        };
         InodeTable {
-            shards: (0..SHARDS)
-                .map(|_| Mutex::new(HashMap::default()))
-                .collect(),
+            shards: (0..SHARDS).map(|_| Mutex::new(empty())).collect(),
         }
     }
 
@@ -158,15 +170,19 @@ impl<E: Env> InodeTable<E> {
 
     /// A pinned inode.
     pub(crate) fn get(&self, ino: Ino) -> Result<Arc<Inode<E>>> {
-        self.shard(ino.0)?.get(&ino.0).cloned().ok_or(Errno::ESTALE)
+        self.shard(ino.0)?
+            .inodes
+            .get(&ino.0)
+            .cloned()
+            .ok_or(Errno::ESTALE)
     }
 
     /// Adds a new inode with its first pin.
     fn add(&self, ino: u64, disk: DiskInode) -> Result<Arc<Inode<E>>> {
         let mut shard = self.shard(ino)?;
-        shard.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        shard.inodes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let inode = Arc::new(Inode::new(ino, disk));
-        shard.insert(ino, Arc::clone(&inode));
+        shard.inodes.insert(ino, Arc::clone(&inode));
         Ok(inode)
     }
 }
@@ -181,14 +197,18 @@ impl<E: Env> LogFs<E> {
     /// Pins an inode, reading it if need be.
     pub(crate) fn pin(&self, ino: Ino) -> Result<Arc<Inode<E>>> {
         let mut shard = self.inodes.shard(ino.0)?;
-        if let Some(inode) = shard.get(&ino.0) {
+        if let Some(inode) = shard.inodes.get(&ino.0) {
             inode.pins.fetch_add(1, Ordering::Relaxed);
             return Ok(Arc::clone(inode));
         }
         let disk = self.read_inode(ino.0)?;
-        shard.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        shard.inodes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let inode = Arc::new(Inode::new(ino.0, disk));
-        shard.insert(ino.0, Arc::clone(&inode));
+        if let Some((changed, data_changed)) = shard.left.remove(&ino.0) {
+            inode.changed.store(changed, Ordering::Release);
+            inode.data_changed.store(data_changed, Ordering::Release);
+        }
+        shard.inodes.insert(ino.0, Arc::clone(&inode));
         Ok(inode)
     }
 
@@ -227,7 +247,15 @@ impl<E: Env> LogFs<E> {
             && inode.pins.load(Ordering::Acquire) == 0
         {
             self.drop_promises(&inode);
-            shard.remove(&ino.0);
+            shard.inodes.remove(&ino.0);
+            let durable = self.journal.durable();
+            if inode.last_change(false) > durable {
+                if shard.left.len() >= LEFT_MAX {
+                    shard.left.retain(|_, (changed, _)| *changed > durable);
+                }
+                let changes = (inode.last_change(false), inode.last_change(true));
+                shard.left.insert(ino.0, changes);
+            }
         }
     }
 

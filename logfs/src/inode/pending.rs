@@ -12,10 +12,6 @@ pub(crate) struct Delayed {
 }
 
 impl Delayed {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
-    }
-
     /// The range that holds `block`, or the next one: start, end, whether space is promised.
     pub(crate) fn at_or_after(&self, block: u64) -> Option<(u64, u64, bool)> {
         if let Some((&start, &(end, promised))) = self.ranges.range(..=block).next_back()
@@ -197,7 +193,7 @@ mod tests {
         assert_eq!(delayed.at_or_after(15), Some((35, 40, false)));
         assert_eq!(delayed.promised(), 5);
         assert_eq!(delayed.remove(0, u64::MAX), 5);
-        assert!(delayed.is_empty());
+        assert!(delayed.ranges.is_empty());
     }
 
     #[test]

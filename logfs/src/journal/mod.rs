@@ -196,15 +196,15 @@ impl<E: Env> Journal<E> {
         self.used.load(Ordering::Acquire) > self.ring.granules / 2
     }
 
+    /// The last durable transaction.
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
     /// Whether the running transaction holds anything.
     pub(crate) fn is_dirty(&self) -> bool {
         let state = self.state.lock();
         state.bytes > 0 || !state.pending.is_empty()
-    }
-
-    /// Whether there is anything that a checkpoint would write home.
-    pub(crate) fn has_records(&self) -> bool {
-        self.used.load(Ordering::Acquire) > 0
     }
 
     /// Opens a handle in the running transaction, with room in the log for `bytes`, and returns the

@@ -1,0 +1,29 @@
+//! logfs on the simulator.
+#![forbid(unsafe_code)]
+
+use bento_sim::{Sim, SimDisk, SimEnv};
+use logfs::LogFs;
+
+/// logfs, mounted on a simulated disk.
+pub type Mounted = Sim<LogFs<SimEnv>>;
+
+/// A freshly formatted disk.
+///
+/// # Panics
+/// If formatting fails: there is nothing to test then.
+pub fn formatted(size_bytes: u64) -> SimDisk {
+    let disk = SimDisk::new(size_bytes);
+    let sector = mkfs_logfs::Sector::new(512);
+    let plan = mkfs_logfs::Plan::new(size_bytes / 4096, sector, &mkfs_logfs::Options::default())
+        .expect("a size that can be formatted");
+    mkfs_logfs::format(&disk, &plan).expect("the disk works");
+    disk
+}
+
+/// A fresh file system.
+///
+/// # Panics
+/// If it can't be mounted.
+pub fn fresh(size_bytes: u64) -> Mounted {
+    Sim::mount(formatted(size_bytes), 1).expect("a fresh file system mounts")
+}

@@ -1,0 +1,176 @@
+//! What applications can do, one thing at a time.
+
+use bento_api::{Errno, FileKind, FileSystem, RenameFlags, SetXattr};
+use logfs_tests::fresh;
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn an_empty_file_system_mounts_again_and_again() {
+    let mut sim = fresh(64 * MIB);
+    for _ in 0..3 {
+        assert!(sim.readdir(b"/").unwrap().is_empty());
+        sim.remount().unwrap();
+    }
+}
+
+#[test]
+fn files_keep_their_contents_over_a_remount() {
+    let mut sim = fresh(64 * MIB);
+    let data: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
+    sim.write_file(b"/file", &data).unwrap();
+    sim.mkdir(b"/dir", 0o755).unwrap();
+    sim.write_file(b"/dir/small", b"hello").unwrap();
+    sim.symlink(b"../file", b"/dir/link").unwrap();
+    let long = vec![b'x'; 4095];
+    sim.symlink(&long, b"/dir/long").unwrap();
+    sim.mknod(b"/dir/null", FileKind::CharDevice, 0o666, 0x103)
+        .unwrap();
+    sim.link(b"/file", b"/dir/hard").unwrap();
+    for round in 0..2 {
+        assert_eq!(sim.read_file(b"/file").unwrap(), data, "round {round}");
+        assert_eq!(sim.read_file(b"/dir/hard").unwrap(), data);
+        assert_eq!(sim.read_file(b"/dir/small").unwrap(), b"hello");
+        assert_eq!(sim.readlink(b"/dir/link").unwrap(), b"../file");
+        assert_eq!(sim.readlink(b"/dir/long").unwrap(), long);
+        assert_eq!(sim.stat(b"/dir/null").unwrap().rdev, 0x103);
+        assert_eq!(sim.stat(b"/file").unwrap().nlink, 2);
+        assert_eq!(sim.stat(b"/").unwrap().nlink, 3);
+        assert_eq!(sim.readdir(b"/dir").unwrap().len(), 5);
+        sim.remount().unwrap();
+    }
+}
+
+#[test]
+fn a_large_directory_is_found_read_and_emptied() {
+    let mut sim = fresh(256 * MIB);
+    sim.mkdir(b"/d", 0o755).unwrap();
+    let name = |n: u32| format!("/d/a-name-of-some-length-{n:06}").into_bytes();
+    const COUNT: u32 = 5000;
+    for n in 0..COUNT {
+        let file = sim.create(&name(n), 0o644).unwrap();
+        sim.close(file);
+    }
+    assert_eq!(sim.create(&name(77), 0o644).err(), Some(Errno::EEXIST));
+    sim.remount().unwrap();
+    let entries = sim.readdir(b"/d").unwrap();
+    assert_eq!(entries.len(), COUNT as usize);
+    for n in (0..COUNT).rev() {
+        sim.stat(&name(n)).unwrap();
+        sim.unlink(&name(n)).unwrap();
+        assert_eq!(sim.stat(&name(n)).err(), Some(Errno::ENOENT));
+    }
+    assert_eq!(sim.stat(b"/d").unwrap().size_bytes, 0);
+    sim.rmdir(b"/d").unwrap();
+    sim.remount().unwrap();
+    assert!(sim.readdir(b"/").unwrap().is_empty());
+}
+
+#[test]
+fn sparse_files_have_holes_and_fragmented_ones_survive() {
+    let mut sim = fresh(64 * MIB);
+    let file = sim.create(b"/sparse", 0o644).unwrap();
+    for n in 0..500u64 {
+        sim.write(&file, n * 3 * 4096, &[n as u8; 4096]).unwrap();
+    }
+    sim.write(&file, 1 << 44, b"far").unwrap();
+    sim.close(file);
+    sim.remount().unwrap();
+    let file = sim.open(b"/sparse").unwrap();
+    assert_eq!(sim.fstat(&file).unwrap().size_bytes, (1 << 44) + 3);
+    for n in 0..500u64 {
+        assert_eq!(
+            sim.read(&file, n * 3 * 4096, 4096).unwrap(),
+            [n as u8; 4096]
+        );
+        assert_eq!(
+            sim.read(&file, n * 3 * 4096 + 4096, 4096).unwrap(),
+            [0; 4096]
+        );
+    }
+    assert_eq!(sim.read(&file, 1 << 44, 10).unwrap(), b"far");
+    assert_eq!(sim.seek_hole(&file, 0).unwrap(), 4096);
+    sim.truncate(&file, 5000).unwrap();
+    sim.truncate(&file, 20_000).unwrap();
+    assert_eq!(sim.read(&file, 4096, 20_000).unwrap(), [0; 20_000 - 4096]);
+    sim.close(file);
+}
+
+#[test]
+fn xattrs_of_all_sizes() {
+    let mut sim = fresh(64 * MIB);
+    sim.write_file(b"/f", b"x").unwrap();
+    let large = vec![7; 65536];
+    sim.setxattr(b"/f", b"user.large", Some(&large), SetXattr::Any)
+        .unwrap();
+    sim.setxattr(b"/f", b"user.small", Some(b"1"), SetXattr::Create)
+        .unwrap();
+    assert_eq!(
+        sim.setxattr(b"/f", b"user.small", Some(b"2"), SetXattr::Create)
+            .err(),
+        Some(Errno::EEXIST)
+    );
+    sim.setxattr(b"/f", b"user.small", Some(b"2"), SetXattr::Replace)
+        .unwrap();
+    sim.remount().unwrap();
+    assert_eq!(sim.getxattr(b"/f", b"user.large").unwrap(), large);
+    assert_eq!(sim.getxattr(b"/f", b"user.small").unwrap(), b"2");
+    assert_eq!(sim.listxattr(b"/f").unwrap().len(), 2);
+}
+
+#[test]
+fn renames_of_every_kind() {
+    let mut sim = fresh(64 * MIB);
+    sim.mkdir(b"/a", 0o755).unwrap();
+    sim.mkdir(b"/b", 0o755).unwrap();
+    sim.mkdir(b"/a/sub", 0o755).unwrap();
+    sim.write_file(b"/a/f", b"f").unwrap();
+    sim.write_file(b"/b/g", b"g").unwrap();
+    assert_eq!(
+        sim.rename(b"/a/f", b"/b/g", RenameFlags::NoReplace).err(),
+        Some(Errno::EEXIST)
+    );
+    sim.rename(b"/a/f", b"/b/g", RenameFlags::Exchange).unwrap();
+    assert_eq!(sim.read_file(b"/a/f").unwrap(), b"g");
+    sim.rename(b"/a/f", b"/b/g", RenameFlags::Replace).unwrap();
+    assert_eq!(sim.read_file(b"/b/g").unwrap(), b"g");
+    sim.rename(b"/a/sub", b"/b/sub", RenameFlags::Replace)
+        .unwrap();
+    assert_eq!(sim.stat(b"/a").unwrap().nlink, 2);
+    assert_eq!(sim.stat(b"/b").unwrap().nlink, 3);
+    sim.rename(b"/b/sub", b"/b/g", RenameFlags::Exchange)
+        .unwrap();
+    sim.rename(b"/b/g", b"/a", RenameFlags::Replace).unwrap();
+    sim.remount().unwrap();
+    assert_eq!(sim.stat(b"/b").unwrap().nlink, 2);
+    assert_eq!(sim.stat(b"/").unwrap().nlink, 4);
+    assert_eq!(sim.read_file(b"/b/sub").unwrap(), b"g");
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_still_deletes() {
+    let mut sim = fresh(32 * MIB);
+    let free = sim.fs().statfs().unwrap().blocks_free;
+    let chunk = vec![5u8; 1 << 18];
+    for round in 0..3 {
+        let mut files = 0;
+        let error = loop {
+            let path = format!("/fill-{files}").into_bytes();
+            match sim.write_file(&path, &chunk) {
+                Ok(()) => files += 1,
+                Err(errno) => break errno,
+            }
+        };
+        assert_eq!(error, Errno::ENOSPC, "round {round}");
+        assert!(files > 60, "round {round}: only {files} files of 256 KiB");
+        for n in 0..=files {
+            sim.unlink(format!("/fill-{n}").as_bytes()).ok();
+        }
+        sim.sync().unwrap();
+        assert!(sim.readdir(b"/").unwrap().is_empty());
+    }
+    sim.remount().unwrap();
+    // One segment may have become one for inodes or metadata.
+    let left = sim.fs().statfs().unwrap().blocks_free;
+    assert!(left + 1024 >= free, "{left} blocks free of {free}");
+}
