@@ -169,10 +169,23 @@ impl<E: Env> LogFs<E> {
     }
 
     fn reserve_blocks(&self, state: &mut State, block: u64, end: u64) -> Result<Mapping> {
-        let found = on_device(self, state, block, end)?;
+        let mut found = on_device(self, state, block, end)?;
+        // Space that was set aside needs no promise, unless it is being written already: then it
+        // is no longer unwritten when this block is placed.
+        let mut promised = true;
+        if let MappingKind::Unwritten { .. } = found.kind {
+            let placed = state.placed.at_or_after(block);
+            promised = placed.is_some_and(|piece| piece.file_block <= block);
+            let limit = placed.map_or(u64::MAX, |piece| {
+                if promised {
+                    piece.end()
+                } else {
+                    piece.file_block
+                }
+            });
+            found.len_bytes = found.len_bytes.min((limit - block).saturating_mul(BLOCK));
+        }
         let end = end.min(block + found.len_bytes / BLOCK);
-        // Space that was set aside needs no promise.
-        let promised = !matches!(found.kind, MappingKind::Unwritten { .. });
         let gaps = state.delayed.missing(block, end);
         if promised {
             self.space

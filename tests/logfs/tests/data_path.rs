@@ -1,0 +1,111 @@
+//! The data path as the kernel drives it: reserve, place and written in orders that file I/O over
+//! mappings never produces.
+
+use bento_api::{
+    Device, Env, FallocateMode, FileSystem, Ino, MappingKind, NewInode, WriteRequest, Written,
+};
+use logfs_tests::{Mounted, fresh};
+
+const BLOCK: u64 = 4096;
+
+/// A pinned file.
+fn file(sim: &Mounted) -> Ino {
+    let new = NewInode {
+        mode: 0o100644,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        target: b"",
+        xattrs: &[],
+    };
+    let root = sim.fs().root();
+    sim.fs().load(root).unwrap();
+    let made = sim.fs().create(root, b"file", &new).unwrap();
+    sim.fs().forget(root);
+    made.inode.ino
+}
+
+/// Writes a block of this byte to where `place` said, and returns its checksum.
+fn write_block(sim: &Mounted, kind: MappingKind, byte: u8) -> u32 {
+    let MappingKind::Mapped { address_bytes } = kind else {
+        panic!("{kind:?}")
+    };
+    let data = [byte; BLOCK as usize];
+    let request = WriteRequest {
+        offset_bytes: address_bytes,
+        data: &data,
+    };
+    sim.env().device().write(&[request]).unwrap();
+    sim.env().crc32c(0, &data)
+}
+
+fn done(checksums: &[u32]) -> Written<'_> {
+    Written {
+        offset_bytes: 0,
+        len_bytes: BLOCK,
+        result: Ok(()),
+        size_bytes: BLOCK,
+        checksums,
+        mtime: None,
+    }
+}
+
+#[test]
+fn a_block_dirtied_again_while_its_preallocated_space_is_written() {
+    let sim = fresh(64 << 20);
+    let (fs, ino) = (sim.fs(), file(&sim));
+    fs.fallocate(ino, FallocateMode::Allocate { keep_size: false }, 0, BLOCK)
+        .unwrap();
+    fs.reserve(ino, 0, BLOCK).unwrap();
+    let first = fs.place(ino, 0, BLOCK).unwrap();
+    fs.reserve(ino, 0, BLOCK).unwrap();
+    let sum = write_block(&sim, first.kind, 1);
+    fs.written(ino, &done(&[sum])).unwrap();
+    let second = fs.place(ino, 0, BLOCK).unwrap();
+    assert_ne!(
+        first.kind, second.kind,
+        "a mapped block is never overwritten"
+    );
+    let sum = write_block(&sim, second.kind, 2);
+    fs.written(ino, &done(&[sum])).unwrap();
+    assert_eq!(fs.map(ino, 0, BLOCK, true).unwrap().kind, second.kind);
+    fs.forget(ino);
+    assert_eq!(sim.read_file(b"/file").unwrap(), [2; BLOCK as usize]);
+}
+
+#[test]
+fn a_failed_write_leaves_the_old_contents_and_no_space_taken() {
+    let sim = fresh(64 << 20);
+    let (fs, ino) = (sim.fs(), file(&sim));
+    fs.reserve(ino, 0, BLOCK).unwrap();
+    let sum = write_block(&sim, fs.place(ino, 0, BLOCK).unwrap().kind, 1);
+    fs.written(ino, &done(&[sum])).unwrap();
+    fs.sync(true).unwrap();
+    let free = fs.statfs().unwrap().blocks_free;
+    fs.reserve(ino, 0, BLOCK).unwrap();
+    let placed = fs.place(ino, 0, BLOCK).unwrap();
+    write_block(&sim, placed.kind, 9);
+    let failed = Written {
+        result: Err(bento_api::Errno::EIO),
+        ..done(&[])
+    };
+    assert!(fs.written(ino, &failed).is_err());
+    assert_eq!(fs.statfs().unwrap().blocks_free, free);
+    fs.forget(ino);
+    assert_eq!(sim.read_file(b"/file").unwrap(), [1; BLOCK as usize]);
+}
+
+#[test]
+fn what_is_reserved_and_given_up_is_free_again() {
+    let sim = fresh(64 << 20);
+    let (fs, ino) = (sim.fs(), file(&sim));
+    let free = fs.statfs().unwrap().blocks_free;
+    fs.reserve(ino, 0, 100 * BLOCK).unwrap();
+    assert_eq!(fs.statfs().unwrap().blocks_free, free - 100);
+    fs.reserve(ino, 50 * BLOCK, 100 * BLOCK).unwrap();
+    assert_eq!(fs.statfs().unwrap().blocks_free, free - 150);
+    fs.unreserve(ino, 0, 120 * BLOCK);
+    assert_eq!(fs.statfs().unwrap().blocks_free, free - 30);
+    fs.forget(ino);
+    assert_eq!(fs.statfs().unwrap().blocks_free, free);
+}
