@@ -31,12 +31,16 @@ impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
     pub(crate) fn new(env: HostEnv<FileDevice>, fs: FS) -> Result<Self> {
         let fs = Arc::new(fs);
         let root = fs.root();
+        // The kernel knows the root without having looked it up.
+        fs.load(root)?;
+        let pins = Pins::default();
+        pins.add(root);
         let acl = fs.getxattr(root, crate::acl::ACCESS, &mut Vec::new());
         Ok(Server {
             io: FileIo::new(env.clone(), Arc::clone(&fs))?,
             block_bytes: fs.statfs()?.block_bytes,
             has_acls: acl != Err(Errno::EOPNOTSUPP),
-            pins: Pins::default(),
+            pins,
             dead: AtomicBool::new(false),
             env,
             fs,
