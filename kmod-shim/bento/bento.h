@@ -159,6 +159,13 @@ long bento_fallocate(struct file *file, int mode, loff_t offset, loff_t len);
 long bento_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 
 /* --- data.c --- */
+struct bento_range {
+	u64 start;
+	u64 end;
+};
+
+int bento_fill_iomap(struct inode *inode, struct iomap *iomap,
+		     const struct bento_mapping *m, struct bento_range range);
 extern const struct iomap_ops bento_read_iomap_ops;
 extern const struct iomap_ops bento_report_iomap_ops;
 extern const struct iomap_ops bento_write_iomap_ops;

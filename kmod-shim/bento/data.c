@@ -23,11 +23,6 @@ static const struct iomap_folio_ops bento_folio_ops = {
 	.iomap_valid	= bento_iomap_valid,
 };
 
-struct bento_range {
-	u64 start;
-	u64 end;
-};
-
 /* The blocks that a range of bytes touches. */
 static struct bento_range bento_blocks(loff_t offset, u64 length)
 {
@@ -38,9 +33,8 @@ static struct bento_range bento_blocks(loff_t offset, u64 length)
 }
 
 /* Takes a mapping over, cut to a range that it overlaps. */
-static int bento_fill_iomap(struct inode *inode, struct iomap *iomap,
-			    const struct bento_mapping *m,
-			    struct bento_range range)
+int bento_fill_iomap(struct inode *inode, struct iomap *iomap,
+		     const struct bento_mapping *m, struct bento_range range)
 {
 	u64 start = max(m->offset_bytes, range.start);
 	u64 end = min(m->offset_bytes + m->len_bytes, range.end);

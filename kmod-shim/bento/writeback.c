@@ -26,16 +26,17 @@ struct bento_io_done {
 /* --- on the way out --- */
 
 /*
- * Space comes from the reservation that each dirty block has. The exception is
- * a folio dirtied behind the file system's back, by a driver through a pinned
- * page, after writeback has cleaned it: it takes its chances now.
+ * A dirty block without a reservation: either it became dirty together with
+ * the rest of a large folio when it was behind the end of the file, and then
+ * it is all zeros and stays a hole; or a driver wrote to a pinned page after
+ * writeback had cleaned it, and then it takes its chances for space now.
  */
-static int bento_place(struct inode *inode, loff_t offset, u64 len,
-		       struct bento_mapping *m)
+static int bento_place_unreserved(struct inode *inode, loff_t offset, u64 len,
+				  struct bento_mapping *m)
 {
-	int err = bento_icall(inode, place, offset, len, m);
+	int err = bento_icall(inode, map, offset, len, false, m);
 
-	if (err != -EINVAL)
+	if (err || m->kind == BENTO_MAP_HOLE || m->kind == BENTO_MAP_UNWRITTEN)
 		return err;
 	err = bento_icall(inode, reserve, offset, len, m);
 	return err ?: bento_icall(inode, place, offset, len, m);
@@ -46,21 +47,19 @@ static int bento_map_blocks(struct iomap_writepage_ctx *wpc,
 			    unsigned int len)
 {
 	struct bento_mapping m;
-	int err = bento_place(inode, offset, len, &m);
+	int err = bento_icall(inode, place, offset, len, &m);
 
+	if (err == -EINVAL || err == -EAGAIN)
+		err = bento_place_unreserved(inode, offset, len, &m);
 	if (err)
 		return err;
-	if (m.kind != BENTO_MAP_MAPPED || m.offset_bytes != offset ||
-	    !m.len_bytes || m.len_bytes > len)
-		return -EUCLEAN;
 	bento_mappings_changed(inode);
-	wpc->iomap.type = IOMAP_MAPPED;
+	err = bento_fill_iomap(inode, &wpc->iomap, &m,
+			       (struct bento_range){ offset, offset + len });
+	if (wpc->iomap.type == IOMAP_UNWRITTEN)
+		wpc->iomap.type = IOMAP_HOLE;
 	wpc->iomap.flags = IOMAP_F_SHARED;
-	wpc->iomap.offset = m.offset_bytes;
-	wpc->iomap.length = m.len_bytes;
-	wpc->iomap.addr = m.address_bytes;
-	wpc->iomap.bdev = inode->i_sb->s_bdev;
-	return 0;
+	return err;
 }
 
 static void bento_checksum_bio(struct bio *bio, u32 *checksums)
