@@ -113,7 +113,7 @@ impl Check<'_, '_, '_> {
             self.field("extent count", extents.into());
         }
         let is_device = matches!(kind, Some(FileKind::BlockDevice | FileKind::CharDevice));
-        if !is_device && inode.rdev.get() != 0 {
+        if kind.is_some() && !is_device && inode.rdev.get() != 0 {
             self.field("device number", inode.rdev.get().into());
         }
         if kind != Some(FileKind::Directory) && inode.dir_index.get() != 0 {

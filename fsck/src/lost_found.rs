@@ -84,17 +84,24 @@ impl LostFound {
     }
 }
 
-/// Notes that an inode has a name in a directory.
+/// Notes that an inode has a name in a directory. What follows from that is put right at once: it is
+/// no problem of its own.
 fn adopt(ctx: &mut Context<'_>, dir: u64, ino: u64) {
     let Some(info) = ctx.inodes.get_mut(ino) else {
         return;
     };
     info.names += 1;
-    if info.is_dir() {
-        info.found_in = dir;
-        if let Some(dir) = ctx.inodes.get_mut(dir) {
-            dir.subdirs += 1;
-        }
+    if !info.is_dir() {
+        return;
+    }
+    info.found_in = dir;
+    info.parent = dir;
+    ctx.edit_inode(ino, |inode| inode.parent = dir.into());
+    if let Some(dir) = ctx.inodes.get_mut(dir) {
+        dir.subdirs += 1;
+        dir.nlink = dir.nlink.saturating_add(1);
+        let (ino, links) = (dir.ino, dir.nlink);
+        ctx.edit_inode(ino, |inode| inode.nlink = links.into());
     }
 }
 
@@ -163,11 +170,6 @@ fn make(ctx: &mut Context<'_>) -> Option<u64> {
     ctx.inodes.insert(info);
     add_entry(ctx, root, NAME, &info)?;
     adopt(ctx, root, ino);
-    // The root's count of links grew by what the check itself has done.
-    let root_links = ctx.inodes.get_mut(root)?;
-    root_links.nlink += 1;
-    let links = root_links.nlink;
-    ctx.edit_inode(root, |inode| inode.nlink = links.into());
     Some(ino)
 }
 

@@ -25,11 +25,8 @@ pub(crate) fn locate(device: &dyn Device, place: Option<u64>) -> Result<Located,
     let parsed = Superblock::parse(&first, SUPERBLOCK_ADDRESS);
     let superblock = match (place, &parsed) {
         (Some(place), _) => parse_at(device, place)?,
-        (None, Ok(superblock)) => *superblock,
-        (None, Err(fault)) if !is_ours(&first) => {
-            let _ = fault;
-            return Err(Failure::Foreign);
-        }
+        (None, Ok(superblock)) => outvote(device, device_blocks, superblock),
+        (None, Err(_)) if !is_ours(&first) => return Err(Failure::Foreign),
         (None, Err(fault)) => from_copy(device, device_blocks, fault)?,
     };
     let total_blocks = superblock.total_blocks.get();
@@ -44,8 +41,12 @@ pub(crate) fn locate(device: &dyn Device, place: Option<u64>) -> Result<Located,
         findings: Vec::new(),
         images: Images::new(),
     };
-    if let Err(fault) = parsed {
-        let fault = fault.to_string();
+    let fault = match parsed {
+        Ok(found) if is_same(&found, &superblock) => None,
+        Ok(_) => Some("differs from its copies".to_owned()),
+        Err(fault) => Some(fault.to_string()),
+    };
+    if let Some(fault) = fault {
         located.replace(SUPERBLOCK_ADDRESS, Problem::SuperblockDamaged { fault });
     }
     located.check_copies(device)?;
@@ -88,6 +89,35 @@ fn is_ours(image: &[u8]) -> bool {
     magic == Some(BLOCK_MAGIC) || signature == Some(&SIGNATURE)
 }
 
+/// A copy in place of the superblock if both copies agree with each other and not with it: a valid
+/// checksum over wrong contents.
+fn outvote(device: &dyn Device, device_blocks: u64, superblock: &Superblock) -> Superblock {
+    let copies: Vec<Superblock> = candidates(device_blocks)
+        .into_iter()
+        .chain(superblock.layout().backups)
+        .filter_map(|address| parse_at(device, address).ok())
+        .collect();
+    let agreed = copies.iter().find(|copy| {
+        let others = copy.layout().backups;
+        !is_same(copy, superblock)
+            && others
+                .into_iter()
+                .all(|address| parse_at(device, address).is_ok_and(|other| is_same(&other, copy)))
+    });
+    *agreed.unwrap_or(superblock)
+}
+
+/// Whether two superblocks are of one file system. Label, features and the like may differ, if a
+/// tool was interrupted that changes them.
+fn is_same(one: &Superblock, other: &Superblock) -> bool {
+    one.header.uuid == other.header.uuid
+        && one.layout() == other.layout()
+        && one.root_ino == other.root_ino
+        && one.orphans == other.orphans
+        && one.hash_key == other.hash_key
+        && one.log_granule_bytes == other.log_granule_bytes
+}
+
 fn parse_at(device: &dyn Device, address: u64) -> Result<Superblock, Failure> {
     let image = read(device, address)?;
     Superblock::parse(&image, address).map_err(|fault| Failure::Superblock {
@@ -115,6 +145,17 @@ fn from_copy(
         }
         _ => {}
     }
+    candidates(device_blocks)
+        .into_iter()
+        .find_map(|address| parse_at(device, address).ok())
+        .ok_or_else(|| Failure::Superblock {
+            address: SUPERBLOCK_ADDRESS,
+            fault: fault.to_string(),
+        })
+}
+
+/// Where copies lie if mkfs was left to choose.
+fn candidates(device_blocks: u64) -> Vec<u64> {
     let mut candidates = vec![device_blocks - 1];
     let mut segment_blocks = MIN_SEGMENT_BLOCKS;
     while segment_blocks <= MAX_SEGMENT_BLOCKS {
@@ -123,12 +164,6 @@ fn from_copy(
         segment_blocks *= 2;
     }
     candidates
-        .into_iter()
-        .find_map(|address| parse_at(device, address).ok())
-        .ok_or_else(|| Failure::Superblock {
-            address: SUPERBLOCK_ADDRESS,
-            fault: fault.to_string(),
-        })
 }
 
 fn read(device: &dyn Device, address: u64) -> Result<Vec<u8>, Failure> {

@@ -1,0 +1,9 @@
+//! `fsck.logfs` as its users see it: images damaged on purpose, runs of the command, and what they
+//! leave.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod image;
+mod left;
+mod repairs;
+mod wild;
