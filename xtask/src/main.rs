@@ -5,6 +5,7 @@ mod command;
 mod counts;
 mod deps;
 mod kernel;
+mod kmod;
 mod test;
 mod tools;
 mod vm;
@@ -33,6 +34,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     Deps(deps::Arguments),
+    Kmod(kmod::Arguments),
     Test(test::Arguments),
     Vm(vm::Arguments),
 }
@@ -40,6 +42,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Deps(arguments) => deps::run(&arguments),
+        Task::Kmod(arguments) => kmod::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Vm(arguments) => vm::run(arguments),
     };

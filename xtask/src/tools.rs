@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 /// System names, and the programs of the workspace that they stand for (those that there are).
 const TOOLS: &[(&str, &str)] = &[
-    ("mkfs.logfs", "mkfs.logfs"),
-    ("fsck.logfs", "fsck.logfs"),
+    ("mkfs.logfs", "mkfs-logfs"),
+    ("fsck.logfs", "fsck-logfs"),
     ("logfs-fuse", "logfs-fuse"),
     ("mount.fuse.logfs", "logfs-fuse"),
     ("memfs-fuse", "memfs-fuse"),

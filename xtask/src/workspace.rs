@@ -32,6 +32,12 @@ impl Workspace {
         self.metadata.target_directory.as_std_path()
     }
 
+    /// The names of all packages of the workspace.
+    pub(crate) fn package_names(&self) -> impl Iterator<Item = &str> {
+        let packages = self.metadata.workspace_packages();
+        packages.into_iter().map(|package| package.name.as_str())
+    }
+
     /// The names of all programs of the workspace.
     pub(crate) fn programs(&self) -> Vec<String> {
         let packages = self.metadata.workspace_packages();

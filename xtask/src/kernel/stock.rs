@@ -71,13 +71,18 @@ fn modules_dir(release: &str) -> PathBuf {
 
 /// The files of the modules that the guest needs first, each behind those it depends on.
 pub(crate) fn boot_modules(release: &str) -> Result<Vec<PathBuf>> {
+    module_files(release, NEEDED_TO_BOOT)
+}
+
+/// The files of the kernel's own modules of these names, each behind those it depends on.
+pub(crate) fn module_files(release: &str, names: &[&str]) -> Result<Vec<PathBuf>> {
     let dir = modules_dir(release);
     let read = |name: &str| {
         let path = dir.join(name);
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     };
     let (dep, builtin) = (read("modules.dep")?, read("modules.builtin")?);
-    let files = in_order(NEEDED_TO_BOOT, &dep, &builtin)?;
+    let files = in_order(names, &dep, &builtin)?;
     Ok(files.into_iter().map(|file| dir.join(file)).collect())
 }
 

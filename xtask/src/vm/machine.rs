@@ -129,7 +129,10 @@ impl Machine {
         let status = status.and_then(|text| serde_json::from_slice(&text).ok());
         let (code, mut faults) = match status {
             Some(Status::Ended { code, tainted }) => (code, console::taint_faults(tainted)),
-            Some(Status::Failed(reason)) => bail!("the machine could not be set up: {reason}"),
+            Some(Status::Failed(reason)) => bail!(
+                "the machine could not be set up: {reason}; the console's last lines:\n{}",
+                tail(&console)
+            ),
             None => {
                 let messages = fs::read_to_string(run.dir.join("messages")).unwrap_or_default();
                 bail!(

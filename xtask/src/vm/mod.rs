@@ -8,7 +8,8 @@ mod qemu;
 mod streams;
 mod uml;
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, stock};
+use crate::kmod;
 use crate::tools;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
@@ -64,6 +65,15 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     console: Option<PathBuf>,
 
+    /// Load only this file system's module (beside bento.ko); can be given more than once
+    /// [default: all]
+    #[arg(long, value_name = "NAME")]
+    module: Vec<String>,
+
+    /// Load no modules of ours, and build none
+    #[arg(long, conflicts_with = "module")]
+    no_modules: bool,
+
     /// The command and its arguments; for a shell's services say `sh -c '...'`
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -80,6 +90,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
 fn run_command(arguments: Arguments) -> Result<u8> {
     let workspace = Workspace::find()?;
     let mut machine = Machine::prepare(&workspace, arguments.kernel)?;
+    if !arguments.no_modules {
+        machine.load_modules(&workspace, &arguments.module)?;
+    }
     machine.hardware.mem_bytes = arguments.mem;
     machine.hardware.cpus = arguments.cpus.unwrap_or(machine.hardware.cpus);
     machine.disks = arguments.disk;
@@ -106,7 +119,7 @@ fn run_command(arguments: Arguments) -> Result<u8> {
 }
 
 impl Machine {
-    /// A machine without disks, with everything of ours built for its kernel.
+    /// A machine without disks and modules, with the tools built.
     pub(crate) fn prepare(workspace: &Workspace, kernel: Kernel) -> Result<Machine> {
         if !cfg!(target_arch = "x86_64") {
             bail!("virtual machines are for x86-64 hosts so far");
@@ -128,5 +141,24 @@ impl Machine {
             tools: tools::build(workspace)?,
             capture: false,
         })
+    }
+
+    /// Builds our modules (or `only` some) for the kernel, to be loaded at boot.
+    pub(crate) fn load_modules(&mut self, workspace: &Workspace, only: &[String]) -> Result<()> {
+        if !kmod::is_there(workspace) {
+            return Ok(());
+        }
+        let modules = kmod::build(workspace, self.kernel.into(), only)?;
+        if self.kernel == Kernel::Stock {
+            let depends = modules.iter().flat_map(|module| &module.depends);
+            let others: Vec<_> = depends
+                .map(String::as_str)
+                .filter(|name| !modules.iter().any(|module| module.is_called(name)))
+                .collect();
+            self.modules = stock::module_files(&self.kernel.find()?.release, &others)?;
+        }
+        self.modules
+            .extend(modules.into_iter().map(|module| module.file));
+        Ok(())
     }
 }
