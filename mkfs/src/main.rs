@@ -39,6 +39,11 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<()> {
     let name = cli.device.display();
     cli.check()?;
+    if let Some(directory) = &cli.directory
+        && !directory.is_dir()
+    {
+        bail!("{} is no directory", directory.display());
+    }
     let target = Target::find(&cli.device, cli.size_blocks)?;
     let options = options(cli)?;
     let sector = target.sector(cli.sector_size)?;
