@@ -1,5 +1,6 @@
 //! Mounts the file system that tests the way of file data to a device; it forgets all names when
 //! it is unmounted, and marks the first block of its device then: `mappedfs-fuse IMAGE DIRECTORY`.
+#![forbid(unsafe_code)]
 
 use bento_host::{FileDevice, HostEnv};
 

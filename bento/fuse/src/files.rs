@@ -34,7 +34,7 @@ impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
         let (_, buffer) = out.split_at_mut(start);
         let count = self.io.read(ino, wish.offset, buffer)?;
         out.truncate(start + count);
-        Ok(())
+        self.accessed(ino)
     }
 
     /// What comes from the kernel's cache has its time from the kernel, by `SETATTR`.
@@ -154,6 +154,7 @@ impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
         } else {
             wish.offset
         };
+        self.accessed(dir)?;
         self.fs.readdir(dir, cookie, &mut |entry| {
             add(Entry {
                 name: entry.name.to_vec(),

@@ -89,7 +89,8 @@ fn mount_and_serve<FS: FileSystem<HostEnv<FileDevice>>>(arguments: &Arguments) -
         options: options.file_system.as_bytes(),
     };
     let fs = FS::mount(env.clone(), &mount_options).map_err(|error| explain(error, &options))?;
-    let server = Server::new(env, fs).map_err(|error| explain(error, &options))?;
+    let server =
+        Server::new(env, fs, options.access_times()).map_err(|error| explain(error, &options))?;
     let session = Session::start(mounted.keep()?, server)?;
     if arguments.background {
         daemon::ready()?;

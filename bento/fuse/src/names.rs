@@ -265,7 +265,8 @@ impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
     }
 
     pub(crate) fn readlink(&self, ino: Ino, out: &mut Vec<u8>) -> Result<()> {
-        self.fs.readlink(ino, out)
+        self.fs.readlink(ino, out)?;
+        self.accessed(ino)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line: that of a `mount(8)` helper.
 
+use crate::server::AccessTimes;
 use clap::Parser;
 use rustix::mount::MountFlags;
 use std::path::PathBuf;
@@ -67,6 +68,19 @@ impl MountOptions {
         MountOptions {
             flags,
             file_system: file_system.join(","),
+        }
+    }
+
+    pub(crate) fn access_times(&self) -> AccessTimes {
+        if self
+            .flags
+            .intersects(MountFlags::RDONLY | MountFlags::NOATIME)
+        {
+            AccessTimes::Off
+        } else if self.flags.contains(MountFlags::STRICTATIME) {
+            AccessTimes::Strict
+        } else {
+            AccessTimes::Relative
         }
     }
 

@@ -2,7 +2,9 @@
 
 use crate::abi::{self, Args, InHeader, opcode};
 use crate::pins::Pins;
-use bento_api::{Attr, Env, Errno, FileKind, FileSystem, Ino, Level, Result, SetAttr, Time, mode};
+use bento_api::{
+    Attr, Env, Errno, FileKind, FileSystem, Ino, Level, Result, SetAttr, SetTime, Time, mode,
+};
 use bento_host::{FileDevice, FileIo, HostEnv};
 use bytemuck::Zeroable;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,6 +15,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const ENTRY_VALID_SECONDS: u64 = 24 * 3600;
 /// Attributes change behind the kernel's back (space taken, times): it asks again.
 const ATTR_VALID_SECONDS: u64 = 1;
+/// Older access times are renewed in any case.
+const ACCESS_TIME_SECONDS: i64 = 24 * 3600;
+
+/// When reading changes the time of the last access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AccessTimes {
+    /// Always.
+    Strict,
+    /// When it is not later than the last change, or a day old.
+    Relative,
+    /// Never.
+    Off,
+}
 
 pub(crate) struct Server<FS: FileSystem<HostEnv<FileDevice>>> {
     pub(crate) env: HostEnv<FileDevice>,
@@ -22,13 +37,14 @@ pub(crate) struct Server<FS: FileSystem<HostEnv<FileDevice>>> {
     pub(crate) block_bytes: u32,
     /// The file system keeps access control lists: the kernel checks them, we pass them on.
     pub(crate) has_acls: bool,
+    pub(crate) access_times: AccessTimes,
     root: Ino,
     /// The file system has panicked, or is unmounted: nothing asks it any more.
     dead: AtomicBool,
 }
 
 impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
-    pub(crate) fn new(env: HostEnv<FileDevice>, fs: FS) -> Result<Self> {
+    pub(crate) fn new(env: HostEnv<FileDevice>, fs: FS, access_times: AccessTimes) -> Result<Self> {
         let fs = Arc::new(fs);
         let root = fs.root();
         // The kernel knows the root without having looked it up.
@@ -40,6 +56,7 @@ impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
             io: FileIo::new(env.clone(), Arc::clone(&fs))?,
             block_bytes: fs.statfs()?.block_bytes,
             has_acls: acl != Err(Errno::EOPNOTSUPP),
+            access_times,
             pins,
             dead: AtomicBool::new(false),
             env,
@@ -239,6 +256,30 @@ impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
             kept &= !mode::SETGID;
         }
         (kept != attr.mode).then_some(kept & mode::PERMISSION_MASK)
+    }
+
+    /// Notes that an inode was read. The kernel leaves that to the server.
+    pub(crate) fn accessed(&self, ino: Ino) -> Result<()> {
+        if self.access_times == AccessTimes::Off {
+            return Ok(());
+        }
+        let attr = self.fs.getattr(ino)?;
+        let age_seconds = self.env.now().seconds.saturating_sub(attr.atime.seconds);
+        let is_old = age_seconds >= ACCESS_TIME_SECONDS;
+        let before_change = attr.atime <= attr.mtime.max(attr.ctime);
+        if self.access_times == AccessTimes::Strict || is_old || before_change {
+            let atime = Some(SetTime::Now);
+            let ctime = Some(SetTime::To(attr.ctime));
+            self.fs.setattr(
+                ino,
+                &SetAttr {
+                    atime,
+                    ctime,
+                    ..SetAttr::default()
+                },
+            )?;
+        }
+        Ok(())
     }
 
     /// Takes set-user-id, set-group-id and file capabilities away after a change.

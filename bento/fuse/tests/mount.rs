@@ -354,6 +354,28 @@ fn what_cannot_be_mounted_says_why() {
 }
 
 #[test]
+fn reading_changes_the_access_time_once() {
+    if !can_mount() {
+        return;
+    }
+    for (options, changes) in [("rw", true), ("noatime", false)] {
+        let mount = Mount::new("memfs-fuse", Path::new("memfs"), options);
+        let path = mount.path("link");
+        symlink("target", &path).unwrap();
+        let before = fs::symlink_metadata(&path).unwrap();
+        fs::read_link(&path).unwrap();
+        // The kernel keeps attributes for a second.
+        std::thread::sleep(Duration::from_millis(1100));
+        let after = fs::symlink_metadata(&path).unwrap();
+        assert_eq!(
+            after.accessed().unwrap() > before.accessed().unwrap(),
+            changes
+        );
+        assert_eq!(after.ctime_nsec(), before.ctime_nsec());
+    }
+}
+
+#[test]
 fn read_only_is_read_only() {
     if !can_mount() {
         return;

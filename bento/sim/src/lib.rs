@@ -8,14 +8,19 @@
 
 mod disk;
 mod env;
+mod files;
 mod image;
+mod names;
 mod recording;
 mod rng;
 mod sim;
+mod walk;
 
 pub use disk::{DiskCounts, Operation, SimDisk};
 pub use env::{SimEnv, SimEvent};
+pub use files::File;
 pub use image::Image;
+pub use names::Entry;
 pub use recording::{Change, Recording};
 pub use rng::Rng;
-pub use sim::{Entry, File, Sim};
+pub use sim::Sim;
