@@ -2,7 +2,7 @@
 
 use crate::context::{Context, RUN_BLOCKS};
 use crate::data::Witness;
-use crate::map::{bit, set_bit};
+use crate::map::{Bits, bit, set_bit};
 use crate::segments::read_header;
 use crate::{Failure, Object, Problem, inode};
 use logfs_format::{
@@ -79,7 +79,7 @@ fn check_segment(
         }
         next = first + len;
     }
-    wrong_marks += clear_stray_marks(&mut full, header);
+    wrong_marks += clear_stray_marks(ctx, &mut full, header);
     if wrong_marks > 0 {
         ctx.found(
             Object::Segment(segment),
@@ -99,11 +99,14 @@ fn check_segment(
 }
 
 /// Clears the marks of blocks that hold no inodes; returns how many there were.
-fn clear_stray_marks(full: &mut [u8; 1024], header: &SegmentHeader) -> u32 {
+fn clear_stray_marks(ctx: &Context<'_>, full: &mut Bits, header: &SegmentHeader) -> u32 {
     let mut count = 0;
-    for (full, live) in full.iter_mut().zip(&header.live) {
-        count += (*full & !live).count_ones();
-        *full &= live;
+    for index in 0..size_of::<Bits>() as u32 * 8 {
+        let may_be = (1..ctx.layout.segment_blocks).contains(&index) && bit(&header.live, index);
+        if !may_be && bit(full, index) {
+            set_bit(full, index, false);
+            count += 1;
+        }
     }
     count
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod crashes;
 mod image;
 mod left;
 mod repairs;
