@@ -157,9 +157,14 @@ impl Tree {
 
     /// The first record whose key is not below `key`.
     pub(crate) fn seek<E: Env>(&self, fs: &LogFs<E>, mut key: u64) -> Result<Option<Vec<u8>>> {
-        while self.root != 0 {
+        loop {
+            if self.root == 0 {
+                return Ok(None);
+            }
             let mut path = self.descend(fs, key)?;
-            let Some(leaf) = path.pop() else { break };
+            let Some(leaf) = path.pop() else {
+                return Ok(None);
+            };
             let node = self.node(fs, leaf.address, &leaf.page)?;
             if leaf.index < node.count {
                 return Ok(node.record(leaf.index).map(<[u8]>::to_vec));
@@ -171,19 +176,23 @@ impl Tree {
                 next = (step.index + 1 < node.count).then(|| node.key(step.index + 1));
             }
             match next {
-                None => break,
+                None => return Ok(None),
                 Some(next) if next > key => key = next,
                 Some(_) => return Err(self.disorder(fs)),
             }
         }
-        Ok(None)
     }
 
     /// The last record whose key is not above `key`.
     pub(crate) fn seek_back<E: Env>(&self, fs: &LogFs<E>, mut key: u64) -> Result<Option<Vec<u8>>> {
-        while self.root != 0 {
+        loop {
+            if self.root == 0 {
+                return Ok(None);
+            }
             let mut path = self.descend(fs, key)?;
-            let Some(leaf) = path.pop() else { break };
+            let Some(leaf) = path.pop() else {
+                return Ok(None);
+            };
             let node = self.node(fs, leaf.address, &leaf.page)?;
             if leaf.index < node.count && node.key(leaf.index) == key {
                 return Ok(node.record(leaf.index).map(<[u8]>::to_vec));
@@ -198,12 +207,11 @@ impl Tree {
                 below = (step.index > 0).then(|| node.key(step.index));
             }
             match below.map(|branch| branch.checked_sub(1)) {
-                None => break,
+                None => return Ok(None),
                 Some(Some(before)) if before < key => key = before,
                 Some(_) => return Err(self.disorder(fs)),
             }
         }
-        Ok(None)
     }
 
     fn disorder<E: Env>(&self, fs: &LogFs<E>) -> Errno {

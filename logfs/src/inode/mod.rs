@@ -147,6 +147,8 @@ struct Shard<E: Env> {
     left: HashMap<u64, (u64, u64), DefaultHashBuilder>,
 }
 
+type ShardGuard<'a, E> = <<E as Env>::Mutex<Shard<E>> as Mutex<Shard<E>>>::Guard<'a>;
+
 /// All inodes in memory.
 pub(crate) struct InodeTable<E: Env> {
     shards: Vec<E::Mutex<Shard<E>>>,
@@ -163,7 +165,7 @@ impl<E: Env> InodeTable<E> {
         }
     }
 
-    fn shard(&self, ino: u64) -> Result<<E::Mutex<Shard<E>> as Mutex<Shard<E>>>::Guard<'_>> {
+    fn shard(&self, ino: u64) -> Result<ShardGuard<'_, E>> {
         let index = ino as usize % SHARDS;
         Ok(self.shards.get(index).ok_or(Errno::EIO)?.lock())
     }

@@ -27,3 +27,23 @@ pub fn formatted(size_bytes: u64) -> SimDisk {
 pub fn fresh(size_bytes: u64) -> Mounted {
     Sim::mount(formatted(size_bytes), 1).expect("a fresh file system mounts")
 }
+
+/// Checks everything on a disk, file data included, as `fsck.logfs -fn` does.
+///
+/// # Panics
+/// If anything is wrong.
+pub fn check(disk: &SimDisk) {
+    let env = SimEnv::new(disk.fork(), 0);
+    let options = fsck_logfs::Options {
+        force: true,
+        check_data: true,
+        ..Default::default()
+    };
+    let report = fsck_logfs::check(&env, &options, &mut fsck_logfs::Silent)
+        .unwrap_or_else(|failure| panic!("fsck gives up: {failure}"));
+    assert!(
+        report.findings.is_empty(),
+        "fsck finds {:#?}",
+        report.findings
+    );
+}

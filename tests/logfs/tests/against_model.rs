@@ -7,7 +7,8 @@
 mod model;
 
 use bento_api::{FallocateMode, FileSystem, Level, RenameFlags, SetXattr};
-use logfs_tests::{Mounted, fresh};
+use bento_sim::SimDisk;
+use logfs_tests::{Mounted, check, fresh};
 use model::{Model, Outcome};
 use proptest::prelude::*;
 
@@ -231,6 +232,7 @@ impl Run {
             Op::Background => self.sim.background(),
             Op::Remount => {
                 self.sim.remount().expect("remount");
+                check(self.sim.disk());
                 self.durable();
                 self.now().check(&self.sim, None);
             }
@@ -276,6 +278,7 @@ impl Run {
     }
 
     fn crash(&mut self, seed: u64) {
+        check(&SimDisk::from_image(self.sim.disk().crash_image(seed)));
         self.sim.crash(seed).expect("mount after a power cut");
         let found = (0..self.states.len()).rev().find(|&index| {
             let next = self.states.get(index + 1);
