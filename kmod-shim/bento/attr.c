@@ -125,7 +125,12 @@ static int bento_change_size(struct inode *inode, struct bento_setattr *set)
 	else
 		err = bento_shrink(inode, size);
 	if (!err) {
+		/* Nothing is placed between giving up and the new size. */
+		mutex_lock(&bento_i(inode)->map_lock);
+		bento_cancel_placed(inode, round_up(size, BENTO_BLOCK_BYTES),
+				    U64_MAX);
 		err = bento_store_attr(inode, set);
+		mutex_unlock(&bento_i(inode)->map_lock);
 		bento_mappings_changed(inode);
 	}
 	filemap_invalidate_unlock(inode->i_mapping);

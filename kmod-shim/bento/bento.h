@@ -52,10 +52,20 @@ struct bento_call {
 	unsigned int nofs;
 };
 
+/* Bytes of a file, block aligned; the end is not in it. */
+struct bento_range {
+	u64 start;
+	u64 end;
+};
+
 struct bento_inode {
 	struct inode vfs;
 	/* Raised whenever a cached iomap may have become wrong. */
 	atomic_t map_seq;
+	/* See placed.c. */
+	struct mutex map_lock;
+	struct list_head placed;
+	struct bento_range direct;
 	/* The file system holds a pin for this inode. */
 	bool pinned;
 	/* i_blocks is out of date; getattr asks the file system. */
@@ -159,11 +169,6 @@ long bento_fallocate(struct file *file, int mode, loff_t offset, loff_t len);
 long bento_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 
 /* --- data.c --- */
-struct bento_range {
-	u64 start;
-	u64 end;
-};
-
 int bento_fill_iomap(struct inode *inode, struct iomap *iomap,
 		     const struct bento_mapping *m, struct bento_range range);
 extern const struct iomap_ops bento_read_iomap_ops;
@@ -180,6 +185,17 @@ static inline void bento_mappings_changed(struct inode *inode)
 	atomic_inc(&bento_i(inode)->map_seq);
 	bento_i(inode)->sectors_stale = true;
 }
+
+/* --- placed.c --- */
+int bento_reserve(struct inode *inode, struct bento_range *range,
+		  struct bento_mapping *m);
+int bento_place(struct inode *inode, struct bento_range range,
+		struct bento_mapping *m);
+int bento_place_direct(struct inode *inode, struct bento_range range,
+		       struct bento_mapping *m);
+void bento_direct_over(struct inode *inode);
+void bento_cancel_placed(struct inode *inode, u64 start, u64 end);
+void bento_unreserve(struct inode *inode, u64 start, u64 end);
 
 /* --- writeback.c --- */
 extern const struct address_space_operations bento_address_space_ops;

@@ -110,12 +110,10 @@ static int bento_reserve_iomap(struct inode *inode, loff_t offset, u64 length,
 	struct bento_range range = bento_blocks(offset, length);
 	u32 seq = atomic_read(&bento_i(inode)->map_seq);
 	struct bento_mapping m;
-	int err = bento_icall(inode, reserve, range.start,
-			      range.end - range.start, &m);
+	int err = bento_reserve(inode, &range, &m);
 
 	if (err)
 		return err;
-	WRITE_ONCE(bento_i(inode)->sectors_stale, true);
 	err = bento_fill_iomap(inode, iomap, &m, range);
 	if (err)
 		return err;
@@ -150,13 +148,12 @@ const struct iomap_ops bento_write_iomap_ops = {
 	.iomap_begin	= bento_write_begin,
 };
 
-static void bento_unreserve(struct inode *inode, loff_t offset, loff_t length,
-			    struct iomap *iomap)
+static void bento_punch_reservation(struct inode *inode, loff_t offset,
+				    loff_t length, struct iomap *iomap)
 {
 	struct bento_range range = bento_blocks(offset, length);
 
-	bento_icall(inode, unreserve, range.start, range.end - range.start);
-	bento_mappings_changed(inode);
+	bento_unreserve(inode, range.start, range.end);
 }
 
 /*
@@ -170,7 +167,7 @@ void bento_release_reservations(struct inode *inode, loff_t start, loff_t end)
 
 	filemap_invalidate_lock(inode->i_mapping);
 	iomap_write_delalloc_release(inode, range.start, range.end, 0, NULL,
-				     bento_unreserve);
+				     bento_punch_reservation);
 	filemap_invalidate_unlock(inode->i_mapping);
 }
 
@@ -196,22 +193,8 @@ static int bento_direct_begin(struct inode *inode, loff_t offset, loff_t length,
 {
 	struct bento_range range = bento_blocks(offset, length);
 	struct bento_mapping m;
-	int err;
+	int err = bento_place_direct(inode, range, &m);
 
-	err = bento_icall(inode, reserve, range.start, range.end - range.start,
-			  &m);
-	if (err)
-		return err;
-	/* The reservation goes as far as what is there now does. */
-	range.end = min(range.end, m.offset_bytes + m.len_bytes);
-	err = bento_icall(inode, place, range.start, range.end - range.start,
-			  &m);
-	if (err || m.offset_bytes + m.len_bytes < range.end)
-		bento_icall(inode, unreserve,
-			    err ? range.start : m.offset_bytes + m.len_bytes,
-			    range.end - (err ? range.start
-					     : m.offset_bytes + m.len_bytes));
-	bento_mappings_changed(inode);
 	if (err)
 		return err;
 	/* Shared: the completion has work to do. */
@@ -243,18 +226,16 @@ static int bento_direct_done(struct kiocb *iocb, ssize_t size, int error,
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
 	loff_t end = iocb->ki_pos + size;
-	int err;
+	int err = 0;
 
-	if (size <= 0)
-		return error;
 	/* Unknown checksums: the application may change its memory any time. */
-	err = bento_written(inode, iocb->ki_pos, size, error ? 0 : end, NULL,
-			    error);
-	if (error || err)
-		return error ?: err;
-	if (end > i_size_read(inode))
+	if (size > 0)
+		err = bento_written(inode, iocb->ki_pos, size, error ? 0 : end,
+				    NULL, error);
+	if (size > 0 && !error && !err && end > i_size_read(inode))
 		i_size_write(inode, end);
-	return 0;
+	bento_direct_over(inode);
+	return error ?: err;
 }
 
 const struct iomap_dio_ops bento_direct_write_ops = {

@@ -15,9 +15,13 @@ static int bento_call_fallocate(struct inode *inode, u32 mode, loff_t start,
 
 	if (start >= end)
 		return 0;
+	mutex_lock(&bento_i(inode)->map_lock);
+	if (mode != BENTO_FALLOC_ALLOCATE)
+		bento_cancel_placed(inode, start, end);
 	/* The size is changed apart, to the byte. */
 	err = bento_icall(inode, fallocate, mode, true, start, end - start,
 			  &attr);
+	mutex_unlock(&bento_i(inode)->map_lock);
 	bento_mappings_changed(inode);
 	return err;
 }

@@ -45,6 +45,9 @@ struct inode *bento_alloc_inode(struct super_block *sb)
 	if (!bi)
 		return NULL;
 	atomic_set(&bi->map_seq, 0);
+	mutex_init(&bi->map_lock);
+	INIT_LIST_HEAD(&bi->placed);
+	bi->direct = (struct bento_range){};
 	bi->pinned = false;
 	bi->sectors_stale = false;
 	bi->stored_size = 0;
@@ -63,13 +66,17 @@ void bento_free_inode(struct inode *inode)
 
 void bento_evict_inode(struct inode *inode)
 {
-	bool frees = bento_i(inode)->pinned && !inode->i_nlink;
+	struct bento_inode *bi = bento_i(inode);
+	bool frees = bi->pinned && !inode->i_nlink;
 
 	truncate_inode_pages_final(&inode->i_data);
+	if (!list_empty(&bi->placed))
+		bento_unreserve(inode, 0,
+				round_down(S64_MAX, BENTO_BLOCK_BYTES));
 	if (frees)
 		sb_start_intwrite(inode->i_sb);
 	clear_inode(inode);
-	if (bento_i(inode)->pinned)
+	if (bi->pinned)
 		bento_icall(inode, forget);
 	if (frees)
 		sb_end_intwrite(inode->i_sb);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-/* Memory, time, randomness, checksums and messages for file systems. */
-#include <linux/crc32c.h>
+/* Memory, time, randomness and messages for file systems. */
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/random.h>
@@ -53,13 +52,6 @@ uint64_t bento_random(void)
 	return get_random_u64();
 }
 EXPORT_SYMBOL_GPL(bento_random);
-
-/* The kernel's crc32c leaves the inversions before and after to the caller. */
-uint32_t bento_crc32c(uint32_t crc, const uint8_t *data, size_t len_bytes)
-{
-	return ~crc32c(~crc, data, len_bytes);
-}
-EXPORT_SYMBOL_GPL(bento_crc32c);
 
 void bento_log(struct bento_mount *mount, uint32_t level, const uint8_t *text,
 	       size_t len_bytes)

@@ -25,37 +25,17 @@ struct bento_io_done {
 
 /* --- on the way out --- */
 
-/*
- * A dirty block without a reservation: either it became dirty together with
- * the rest of a large folio when it was behind the end of the file, and then
- * it is all zeros and stays a hole; or a driver wrote to a pinned page after
- * writeback had cleaned it, and then it takes its chances for space now.
- */
-static int bento_place_unreserved(struct inode *inode, loff_t offset, u64 len,
-				  struct bento_mapping *m)
-{
-	int err = bento_icall(inode, map, offset, len, false, m);
-
-	if (err || m->kind == BENTO_MAP_HOLE || m->kind == BENTO_MAP_UNWRITTEN)
-		return err;
-	err = bento_icall(inode, reserve, offset, len, m);
-	return err ?: bento_icall(inode, place, offset, len, m);
-}
-
 static int bento_map_blocks(struct iomap_writepage_ctx *wpc,
 			    struct inode *inode, loff_t offset,
 			    unsigned int len)
 {
+	struct bento_range range = { offset, offset + len };
 	struct bento_mapping m;
-	int err = bento_icall(inode, place, offset, len, &m);
+	int err = bento_place(inode, range, &m);
 
-	if (err == -EINVAL || err == -EAGAIN)
-		err = bento_place_unreserved(inode, offset, len, &m);
 	if (err)
 		return err;
-	bento_mappings_changed(inode);
-	err = bento_fill_iomap(inode, &wpc->iomap, &m,
-			       (struct bento_range){ offset, offset + len });
+	err = bento_fill_iomap(inode, &wpc->iomap, &m, range);
 	if (wpc->iomap.type == IOMAP_UNWRITTEN)
 		wpc->iomap.type = IOMAP_HOLE;
 	wpc->iomap.flags = IOMAP_F_SHARED;
@@ -119,11 +99,8 @@ static int bento_prepare_ioend(struct iomap_ioend *ioend, int status)
 /* Blocks that could not be given an address will not be written. */
 static void bento_discard_folio(struct folio *folio, loff_t pos)
 {
-	struct inode *inode = folio->mapping->host;
-
-	bento_icall(inode, unreserve, pos,
-		    folio_pos(folio) + folio_size(folio) - pos);
-	bento_mappings_changed(inode);
+	bento_unreserve(folio->mapping->host, pos,
+			folio_pos(folio) + folio_size(folio));
 }
 
 static const struct iomap_writeback_ops bento_writeback_ops = {

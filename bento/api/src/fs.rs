@@ -293,9 +293,9 @@ pub trait FileSystem<E: Env>: Send + Sync + Sized + 'static {
     }
 
     /// What the file is made of at `offset_bytes`: one mapping that starts at or before it, holds
-    /// it, and need not go further than `len_bytes`. Delayed ranges show as
-    /// [`Delayed`](crate::MappingKind::Delayed) if `with_delayed`, else as what lies on the
-    /// device.
+    /// it, and need not go further than `len_bytes`. Reserved ranges, and placed ones that are not
+    /// written yet, show as [`Delayed`](crate::MappingKind::Delayed) if `with_delayed`, else as
+    /// what lies on the device.
     fn map(
         &self,
         ino: Ino,
