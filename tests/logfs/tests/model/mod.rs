@@ -14,7 +14,8 @@ const BLOCK: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
     Dir,
-    Symlink(Vec<u8>),
+    /// Names with one number are one link; its contents are the target.
+    Symlink(u64),
     /// Names with one number are one file.
     File(u64),
 }
@@ -102,7 +103,7 @@ impl Model {
                     0,
                 )
             }
-            Node::Symlink(target) => (target.clone(), 1),
+            Node::Symlink(id) => (self.files[id].clone(), 1),
             Node::File(id) => (self.files[id].clone(), 2),
         };
         let xattrs = self
@@ -120,7 +121,7 @@ impl Model {
     /// Attributes belong to the inode: those of a file are kept under its number.
     fn xattr_key(&self, path: &[u8]) -> Path {
         match self.nodes.get(path) {
-            Some(Node::File(id)) => format!("file {id}").into_bytes(),
+            Some(Node::File(id) | Node::Symlink(id)) => format!("file {id}").into_bytes(),
             _ => path.to_vec(),
         }
     }
@@ -141,8 +142,9 @@ impl Model {
 
     pub(crate) fn symlink(&mut self, target: &[u8], path: &[u8]) -> Outcome {
         self.free(path)?;
-        self.nodes
-            .insert(path.to_vec(), Node::Symlink(target.to_vec()));
+        self.next += 1;
+        self.files.insert(self.next, target.to_vec());
+        self.nodes.insert(path.to_vec(), Node::Symlink(self.next));
         Ok(())
     }
 
@@ -176,9 +178,7 @@ impl Model {
     }
 
     fn remove(&mut self, path: &[u8]) {
-        if !self.is_file(path) {
-            self.xattrs.remove(path);
-        }
+        self.xattrs.remove(path);
         self.nodes.remove(path);
     }
 
@@ -203,7 +203,9 @@ impl Model {
             });
         }
         let same = match (&node, &target) {
-            (Node::File(a), Some(Node::File(b))) => a == b,
+            (Node::File(a), Some(Node::File(b))) | (Node::Symlink(a), Some(Node::Symlink(b))) => {
+                a == b
+            }
             _ => from == to,
         };
         if same {
@@ -326,16 +328,25 @@ impl Model {
             assert_eq!(attr.ino, entry.ino);
             let node = match attr.kind() {
                 FileKind::Directory => Node::Dir,
-                FileKind::Symlink => Node::Symlink(sim.readlink(&path).expect("readlink")),
-                _ => {
+                kind => {
                     let id = *by_ino.entry(attr.ino.0).or_insert_with(|| {
                         self.next += 1;
                         self.next
                     });
-                    let contents = sim.read_file(&path).expect("read");
+                    let is_link = kind == FileKind::Symlink;
+                    let contents = if is_link {
+                        sim.readlink(&path)
+                    } else {
+                        sim.read_file(&path)
+                    };
+                    let contents = contents.expect("what readdir names can be read");
                     assert_eq!(contents.len() as u64, attr.size_bytes);
                     self.files.insert(id, contents);
-                    Node::File(id)
+                    if is_link {
+                        Node::Symlink(id)
+                    } else {
+                        Node::File(id)
+                    }
                 }
             };
             let is_dir = node == Node::Dir;
