@@ -185,6 +185,19 @@ static void bento_setattr_from(struct bento_setattr *set,
 	}
 }
 
+/* Back to what the file system has, after it refused a change. */
+static void bento_refresh_attr(struct inode *inode)
+{
+	struct bento_attr attr;
+
+	if (bento_icall(inode, getattr, &attr))
+		return;
+	inode->i_mode = attr.mode;
+	i_uid_write(inode, attr.uid);
+	i_gid_write(inode, attr.gid);
+	bento_apply_attr(inode, &attr);
+}
+
 int bento_setattr(struct mnt_idmap *idmap, struct dentry *dentry,
 		  struct iattr *iattr)
 {
@@ -210,6 +223,8 @@ int bento_setattr(struct mnt_idmap *idmap, struct dentry *dentry,
 	} else {
 		err = bento_store_attr(inode, &set);
 	}
+	if (err)
+		bento_refresh_attr(inode);
 	if (!err && (iattr->ia_valid & ATTR_MODE))
 		err = posix_acl_chmod(idmap, dentry, inode->i_mode);
 	return err;

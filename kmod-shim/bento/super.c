@@ -167,7 +167,7 @@ static void bento_put_super(struct super_block *sb)
 		kthread_stop(mount->background);
 	mount->background = NULL;
 	err = bento_call(mount, unmount);
-	if (err)
+	if (err && !mount->dead)
 		pr_err("bento: %s on %s: the unmount left the device unclean (error %d), check it\n",
 		       mount->ops->name, sb->s_id, err);
 	/* What a panic left behind is in no state to be freed. */
