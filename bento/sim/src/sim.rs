@@ -11,7 +11,7 @@ use std::sync::Arc;
 ///
 /// Paths are bytes from the root; symbolic links are not followed. Everything is done as root.
 /// As the file system may ask: the calls that change names are serialised, and pins are counted
-/// exactly: unmounting while a [`File`] is open panics.
+/// exactly: unmounting while a [`File`](crate::File) is open panics.
 pub struct Sim<FS: FileSystem<SimEnv>> {
     disk: SimDisk,
     pub(crate) env: SimEnv,
