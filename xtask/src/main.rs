@@ -1,6 +1,7 @@
 //! Builds, boots, tests and shows logfs. Run it as `cargo xtask`.
 #![forbid(unsafe_code)]
 
+mod cache;
 mod command;
 mod counts;
 mod deps;

@@ -1,6 +1,5 @@
 //! The kernels that logfs is run in.
 
-mod cache;
 pub(crate) mod host;
 pub(crate) mod stock;
 pub(crate) mod uml;

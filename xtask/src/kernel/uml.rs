@@ -1,7 +1,7 @@
 //! User-mode Linux: built once from Debian's kernel source, then kept.
 
 use super::Installed;
-use super::cache::built_once;
+use crate::cache::built_once;
 use crate::command::step;
 use crate::deps::{self, Dependency, dependency};
 use anyhow::{Context, Result, bail};

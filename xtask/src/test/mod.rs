@@ -1,12 +1,18 @@
 //! All tests of the tree, in parts that can be run alone.
 
 mod checks;
+mod fsx;
 mod machine;
+mod pjdfstest;
 mod rust;
+mod smoke;
+mod subject;
 
 use crate::counts::Counts;
 use crate::deps;
+use crate::kmod;
 use crate::workspace::Workspace;
+use Length::{Long, Short};
 use anyhow::{Result, bail};
 use clap::Args;
 use std::process::ExitCode;
@@ -33,59 +39,88 @@ pub(crate) struct Arguments {
 struct Part {
     name: &'static str,
     about: &'static str,
-    /// Whether `--quick` leaves it out.
-    is_long: bool,
+    length: Length,
+    /// Whether the tree has what the part tests.
+    is_there: fn(&Workspace) -> bool,
     run: fn(&Workspace) -> Result<Counts>,
 }
 
+/// Whether `--quick` leaves a part out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Length {
+    Short,
+    Long,
+}
+
+const fn part(
+    name: &'static str,
+    about: &'static str,
+    length: Length,
+    is_there: fn(&Workspace) -> bool,
+    run: fn(&Workspace) -> Result<Counts>,
+) -> Part {
+    Part {
+        name,
+        about,
+        length,
+        is_there,
+        run,
+    }
+}
+
 /// Every part, in the order in which failure is cheapest to learn of.
+#[rustfmt::skip]
 const PARTS: &[Part] = &[
-    Part {
-        name: "fmt",
-        about: "source is formatted as rustfmt has it",
-        is_long: false,
-        run: rust::fmt,
-    },
-    Part {
-        name: "tidy",
-        about: "layers, unsafe code, file lengths, paths, manifests",
-        is_long: false,
-        run: rust::tidy,
-    },
-    Part {
-        name: "clippy",
-        about: "no warnings from rustc and clippy",
-        is_long: false,
-        run: rust::clippy,
-    },
-    Part {
-        name: "doc",
-        about: "rustdoc builds without warnings",
-        is_long: false,
-        run: rust::doc,
-    },
-    Part {
-        name: "unit",
-        about: "unit, integration and documentation tests of all crates",
-        is_long: false,
-        run: rust::unit,
-    },
-    Part {
-        name: "vm-uml",
-        about: "`cargo xtask vm --kernel uml` keeps its promises",
-        is_long: true,
-        run: machine::uml,
-    },
-    Part {
-        name: "vm-stock",
-        about: "`cargo xtask vm --kernel stock` keeps its promises",
-        is_long: true,
-        run: machine::stock,
-    },
+    part("fmt", "source is formatted as rustfmt has it", Short, anywhere, rust::fmt),
+    part("tidy", "layers, unsafe code, file lengths, paths, manifests", Short, anywhere, rust::tidy),
+    part("clippy", "no warnings from rustc and clippy", Short, anywhere, rust::clippy),
+    part("doc", "rustdoc builds without warnings", Short, anywhere, rust::doc),
+    part("unit", "unit, integration and documentation tests of all crates", Short, anywhere, rust::unit),
+    part("vm-uml", "`cargo xtask vm --kernel uml` keeps its promises", Long, anywhere, machine::uml),
+    part("vm-stock", "`cargo xtask vm --kernel stock` keeps its promises", Long, anywhere, machine::stock),
+    part("memfs-uml", "memfs in the UML kernel", Long, has_memfs, smoke::memfs_uml),
+    part("memfs-stock", "memfs in Debian's kernel", Long, has_memfs, smoke::memfs_stock),
+    part("logfs-uml", "mkfs, mount, use, umount, fsck in the UML kernel", Long, has_logfs, smoke::logfs_uml),
+    part("logfs-stock", "mkfs, mount, use, umount, fsck in Debian's kernel", Long, has_logfs, smoke::logfs_stock),
+    part("logfs-fuse", "mkfs, mount, use, umount, fsck over FUSE", Long, has_logfs_fuse, smoke::logfs_fuse),
+    part("pjdfstest-ext4", "pjdfstest on ext4: shows that the suite works here", Long, anywhere, pjdfstest::ext4),
+    part("pjdfstest-uml", "pjdfstest on logfs in the UML kernel", Long, has_logfs, pjdfstest::logfs_uml),
+    part("pjdfstest-fuse", "pjdfstest on logfs over FUSE", Long, has_logfs_fuse, pjdfstest::logfs_fuse),
+    part("pjdfstest-stock", "a subset of pjdfstest on logfs in Debian's kernel", Long, has_logfs, pjdfstest::logfs_stock),
+    part("fsx-ext4", "fsx on ext4: shows that the suite works here", Long, anywhere, fsx::ext4),
+    part("fsx-uml", "fsx on logfs in the UML kernel, a million operations", Long, has_logfs, fsx::logfs_uml),
+    part("fsx-fuse", "fsx on logfs over FUSE, a million operations", Long, has_logfs_fuse, fsx::logfs_fuse),
+    part("fsx-stock", "fsx on logfs in Debian's kernel, 20,000 operations", Long, has_logfs, fsx::logfs_stock),
 ];
 
+fn anywhere(_: &Workspace) -> bool {
+    true
+}
+
+fn has_memfs(workspace: &Workspace) -> bool {
+    kmod::is_there(workspace) && workspace.package_names().any(|name| name == "memfs-module")
+}
+
+fn has_logfs(workspace: &Workspace) -> bool {
+    let programs = workspace.programs();
+    kmod::is_there(workspace)
+        && workspace.package_names().any(|name| name == "logfs-module")
+        && ["mkfs-logfs", "fsck-logfs"]
+            .iter()
+            .all(|tool| programs.iter().any(|it| it == tool))
+}
+
+fn has_logfs_fuse(workspace: &Workspace) -> bool {
+    has_logfs(workspace)
+        && workspace
+            .programs()
+            .iter()
+            .any(|program| program == "logfs-fuse")
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let parts = select(arguments)?;
+    let workspace = Workspace::find()?;
+    let parts = select(arguments, &workspace)?;
     if arguments.list {
         for part in &parts {
             println!("{:<16} {}", part.name, part.about);
@@ -94,7 +129,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     deps::need(deps::BUILD)?;
     deps::need_components()?;
-    let workspace = Workspace::find()?;
     let results: Vec<_> = parts
         .into_iter()
         .map(|part| (part.name, run_part(part, &workspace)))
@@ -113,7 +147,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
-fn select(arguments: &Arguments) -> Result<Vec<&'static Part>> {
+fn select(arguments: &Arguments, workspace: &Workspace) -> Result<Vec<&'static Part>> {
     if let Some(unknown) = arguments
         .parts
         .iter()
@@ -123,7 +157,7 @@ fn select(arguments: &Arguments) -> Result<Vec<&'static Part>> {
     }
     let is_wanted = |part: &&Part| {
         if arguments.parts.is_empty() {
-            !(arguments.quick && part.is_long)
+            !(arguments.quick && part.length == Long) && (part.is_there)(workspace)
         } else {
             arguments.parts.iter().any(|name| name == part.name)
         }

@@ -1,0 +1,113 @@
+//! fsx: random reads, writes, mappings, truncations, holes on one file, each read compared.
+
+use super::checks::Checks;
+use super::machine::expect_success;
+use super::subject::Subject;
+use crate::cache::built_once;
+use crate::command::{cargo, step};
+use crate::counts::Counts;
+use crate::kernel::Kernel;
+use crate::workspace::Workspace;
+use anyhow::Result;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const VERSION: &str = "0.3.2";
+
+/// Operations in a run, and in one on an emulated CPU or of the harness alone.
+const OPERATIONS: u32 = 1_000_000;
+const OPERATIONS_FEW: u32 = 20_000;
+
+/// One run.
+struct Run {
+    name: &'static str,
+    seed: u32,
+    /// What differs from the tool's defaults.
+    settings: &'static str,
+    /// How often it allocates. With aligned operations fsx 0.3.2 makes empty allocations, which
+    /// are invalid.
+    fallocate_weight: u32,
+}
+
+/// Larger files reach more of the extent tree; aligned operations are whole blocks.
+const RUNS: &[Run] = &[
+    Run {
+        name: "small file",
+        seed: 1,
+        settings: "",
+        fallocate_weight: 2,
+    },
+    Run {
+        name: "large file",
+        seed: 2,
+        settings: "flen = 16777216",
+        fallocate_weight: 2,
+    },
+    Run {
+        name: "aligned",
+        seed: 3,
+        settings: "[opsize]\nalign = 4096",
+        fallocate_weight: 0,
+    },
+];
+
+const WEIGHTS: &str = "[weights]\nclose_open = 1\nread = 10\nwrite = 10\nmapread = 10\n\
+                       mapwrite = 10\ninvalidate = 1\ntruncate = 5\nfsync = 0.2\n\
+                       fdatasync = 0.2\npunch_hole = 3\nsendfile = 1\nposix_fadvise = 1\n\
+                       copy_file_range = 2\n";
+
+pub(super) fn ext4(workspace: &Workspace) -> Result<Counts> {
+    fsx(workspace, Subject::Ext4, OPERATIONS_FEW)
+}
+
+pub(super) fn logfs_uml(workspace: &Workspace) -> Result<Counts> {
+    fsx(workspace, Subject::Logfs(Kernel::Uml), OPERATIONS)
+}
+
+pub(super) fn logfs_stock(workspace: &Workspace) -> Result<Counts> {
+    fsx(workspace, Subject::Logfs(Kernel::Stock), OPERATIONS_FEW)
+}
+
+pub(super) fn logfs_fuse(workspace: &Workspace) -> Result<Counts> {
+    fsx(workspace, Subject::LogfsFuse, OPERATIONS)
+}
+
+/// The program, built if this version has not been built before.
+fn program() -> Result<PathBuf> {
+    let dir = built_once(&format!("fsx-{VERSION}"), |dir| {
+        let mut install = cargo();
+        install.args(["install", "--locked", "fsx", "--version", VERSION, "--root"]);
+        step("Building fsx (once)", install.arg(dir)).map(drop)
+    })?;
+    Ok(dir.join("bin/fsx"))
+}
+
+/// Shares the operations out among the runs.
+fn fsx(workspace: &Workspace, subject: Subject, operations: u32) -> Result<Counts> {
+    let program = program()?;
+    let program = program.display();
+    let machine = subject.machine(workspace, Duration::from_secs(1500))?;
+    let each = operations / RUNS.len() as u32;
+    let mut checks = Checks::default();
+    for Run {
+        name,
+        seed,
+        settings,
+        fallocate_weight,
+    } in RUNS
+    {
+        checks.check(
+            &format!("{subject:?}: {name}, {each} operations, seed {seed}"),
+            || {
+                let (mount, unmount) = (subject.mount(), subject.unmount());
+                let script = format!(
+                    "set -e; printf '%s\\n' '{settings}' '{WEIGHTS}' \
+                 'posix_fallocate = {fallocate_weight}' > /run/fsx.toml; {mount}\n\
+                 {program} -q -N {each} -S {seed} -P /run -f /run/fsx.toml /mnt/file\n{unmount}"
+                );
+                expect_success(workspace, &machine, &script).map(drop)
+            },
+        );
+    }
+    Ok(checks.counts())
+}
