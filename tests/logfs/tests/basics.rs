@@ -1,4 +1,5 @@
 //! What applications can do, one thing at a time.
+#![forbid(unsafe_code)]
 
 use bento_api::{Errno, FileKind, FileSystem, RenameFlags, SetXattr};
 use logfs_tests::fresh;

@@ -1,5 +1,6 @@
 //! The data path as the kernel drives it: reserve, place and written in orders that file I/O over
 //! mappings never produces.
+#![forbid(unsafe_code)]
 
 use bento_api::{
     Device, Env, FallocateMode, FileSystem, Ino, MappingKind, NewInode, WriteRequest, Written,

@@ -1,4 +1,5 @@
 //! Many threads at once, on a log so small that commits and checkpoints never cease.
+#![forbid(unsafe_code)]
 
 use bento_api::{Errno, Level, RenameFlags};
 use bento_sim::Rng;

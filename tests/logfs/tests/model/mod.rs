@@ -392,7 +392,7 @@ fn between(is: &View, a: &View, b: &View) -> bool {
                 wanted[end..].fill(0);
                 wanted
             };
-            found == cut(block(a, n)) || found == cut(block(b, n)) || found == [0; BLOCK]
+            found == cut(block(a, n)) || found == cut(block(b, n))
         })
 }
 
