@@ -43,9 +43,10 @@ pub use failure::Failure;
 pub use problem::{Class, Problem, Remedy};
 pub use report::{Counts, Finding, Object, Report, Scope};
 
-use bento_api::{Device, Env};
+use bento_api::{Device, Env, FileSystem, MountOptions};
 use context::Context;
 use data::Witness;
+use logfs::LogFs;
 use logfs::recovery::{self, Recovered};
 use superblock::Located;
 
@@ -179,7 +180,21 @@ fn check_all<E: Env>(
         write_home(env, &located, &log)?;
         report.written = true;
     }
+    if write && report.counts.orphans > 0 && report.left() == 0 && approved {
+        free_orphans(env)?;
+        report.orphans_freed = true;
+    }
     Ok(report)
+}
+
+/// Frees the inodes on the orphan list, as every mount does.
+fn free_orphans<E: Env>(env: &E) -> Result<(), Failure> {
+    LogFs::mount(env.clone(), &MountOptions::default())
+        .and_then(|fs| fs.unmount())
+        .map_err(|error| Failure::Io {
+            doing: "freeing inodes without names",
+            error,
+        })
 }
 
 fn run_passes(ctx: &mut Context<'_>, witness: &mut Witness<'_>) -> Result<(), Failure> {

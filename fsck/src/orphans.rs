@@ -1,8 +1,8 @@
 //! The list of inodes that the next mount has to finish with.
 //!
 //! A sound list is nothing to repair: it is what an open file without names leaves behind when the
-//! machine stops. The mount frees such inodes. What is checked here is that the list says so of
-//! none but such inodes.
+//! machine stops. Every mount frees such inodes, and a check does that by mounting. What is checked
+//! here is that the list names none but such inodes.
 
 use crate::context::Context;
 use crate::tree::refused;

@@ -48,13 +48,17 @@ pub(crate) fn words(cli: &Cli, report: &Report) {
         Scope::Full => outcome(report),
     };
     println!("{device}: {log}{state}{usage}");
+    if counts.orphans > 0 {
+        let outcome = if report.orphans_freed {
+            "freed"
+        } else {
+            "for the next mount to free"
+        };
+        println!("  {} inodes without names ({outcome})", counts.orphans);
+    }
     if cli.verbose && report.scope == Scope::Full {
         println!("  {} directories", counts.directories);
         println!("  {} symbolic links", counts.symlinks);
-        println!(
-            "  {} inodes without names, for the next mount to free",
-            counts.orphans
-        );
     }
 }
 

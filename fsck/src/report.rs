@@ -73,7 +73,7 @@ pub struct Counts {
     pub blocks: u64,
     /// Blocks that there are for use.
     pub blocks_total: u64,
-    /// Inodes that wait for the next mount to be freed.
+    /// Inodes without names that were open when the file system was last in use.
     pub orphans: u64,
 }
 
@@ -97,6 +97,8 @@ pub struct Report {
     pub transactions: u64,
     /// Whether they, and the repairs, were written.
     pub written: bool,
+    /// Whether inodes without names were freed. Else the next mount does that.
+    pub orphans_freed: bool,
     /// The problems, in the order in which they were found. Of each kind the first ones only.
     pub findings: Vec<Finding>,
     /// How many there are of each kind, by id, and whether they can be repaired.
@@ -111,6 +113,7 @@ impl Report {
             scope,
             transactions: 0,
             written: false,
+            orphans_freed: false,
             findings: Vec::new(),
             totals: BTreeMap::new(),
             counts: Counts::default(),

@@ -199,6 +199,10 @@ fn an_orphan_is_no_problem() {
         list.slots[5] = file.into();
     });
     image.expect(&["-fn"], 0, &[]);
+    assert_ne!(image.inode(file).mode.get(), 0);
+    image.expect(&["-fy"], 0, &[]);
+    assert_eq!(image.inode(file).mode.get(), 0, "not freed");
+    image.expect(&["-fn"], 0, &[]);
 }
 
 #[test]
