@@ -136,9 +136,9 @@ impl Walker<'_> {
         let keys: Vec<u64> = records.iter().map(|record| key_of(record)).collect();
         let inside = keys.first().is_some_and(|&key| key >= place.low)
             && keys.is_sorted_by(|a, b| a < b)
-            && !place
+            && place
                 .high
-                .is_some_and(|high| keys.last().is_some_and(|&key| key >= high));
+                .is_none_or(|high| keys.last().is_none_or(|&key| key < high));
         if !inside {
             let fault = "keys are out of order".to_owned();
             return Err(Some(self.damaged(address, fault)));
