@@ -4,6 +4,7 @@
 mod cache;
 mod command;
 mod counts;
+mod demo;
 mod deps;
 mod kernel;
 mod kmod;
@@ -34,6 +35,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    Demo(demo::Arguments),
     Deps(deps::Arguments),
     Kmod(kmod::Arguments),
     Test(test::Arguments),
@@ -42,6 +44,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
+        Task::Demo(arguments) => demo::run(&arguments),
         Task::Deps(arguments) => deps::run(&arguments),
         Task::Kmod(arguments) => kmod::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),

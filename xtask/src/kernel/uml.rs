@@ -17,13 +17,16 @@ const FRAGMENT: &str = include_str!("../../kernels/uml.config");
 const SOURCE_PACKAGE: &str = "linux-source-6.12";
 const SOURCE_ARCHIVE: &str = "/usr/src/linux-source-6.12.tar.xz";
 
-/// What it takes to build a kernel.
-pub(crate) const BUILD: &[Dependency] = &[
+const SOURCE: &[Dependency] = &[
     dependency(SOURCE_ARCHIVE, SOURCE_PACKAGE),
-    dependency("cc", "gcc"),
-    dependency("make", "make"),
     dependency("xz", "xz-utils"),
     dependency("tar", "tar"),
+];
+
+/// What it takes to build a kernel from its source.
+pub(crate) const BUILD: &[Dependency] = &[
+    dependency("cc", "gcc"),
+    dependency("make", "make"),
     dependency("flex", "flex"),
     dependency("bison", "bison"),
     dependency("bc", "bc"),
@@ -32,7 +35,7 @@ pub(crate) const BUILD: &[Dependency] = &[
 /// Finds the kernel, or builds it if this version and configuration has not been built before.
 pub(crate) fn find_or_build() -> Result<Installed> {
     deps::need(BUILD)?;
-    let source = source_dir()?;
+    let source = source()?;
     let name = format!(
         "{}-{:08x}",
         source.version,
@@ -48,13 +51,16 @@ pub(crate) fn find_or_build() -> Result<Installed> {
     })
 }
 
-struct Source {
-    dir: PathBuf,
-    version: String,
+/// The kernel's source.
+pub(crate) struct Source {
+    pub(crate) dir: PathBuf,
+    /// The package's version, fit for a file name.
+    pub(crate) version: String,
 }
 
 /// The unpacked source of the kernel, in the version of the Debian package that is installed.
-fn source_dir() -> Result<Source> {
+pub(crate) fn source() -> Result<Source> {
+    deps::need(SOURCE)?;
     let output = step(
         "Asking for the version of the kernel's source",
         Command::new("dpkg-query").args(["--show", "--showformat=${Version}", SOURCE_PACKAGE]),

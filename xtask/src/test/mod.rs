@@ -9,6 +9,7 @@ mod smoke;
 mod subject;
 
 use crate::counts::Counts;
+use crate::demo;
 use crate::deps;
 use crate::kmod;
 use crate::workspace::Workspace;
@@ -83,6 +84,7 @@ const PARTS: &[Part] = &[
     part("logfs-uml", "mkfs, mount, use, umount, fsck in the UML kernel", Long, has_logfs, smoke::logfs_uml),
     part("logfs-stock", "mkfs, mount, use, umount, fsck in Debian's kernel", Long, has_logfs, smoke::logfs_stock),
     part("logfs-fuse", "mkfs, mount, use, umount, fsck over FUSE", Long, has_logfs_fuse, smoke::logfs_fuse),
+    part("demo-uml", "power cuts of logfs in the UML kernel lose nothing that was fsynced", Long, has_logfs, demo::power_cuts_uml),
     part("pjdfstest-ext4", "pjdfstest on ext4: shows that the suite works here", Long, anywhere, pjdfstest::ext4),
     part("pjdfstest-uml", "pjdfstest on logfs in the UML kernel", Long, has_logfs, pjdfstest::logfs_uml),
     part("pjdfstest-fuse", "pjdfstest on logfs over FUSE", Long, has_logfs_fuse, pjdfstest::logfs_fuse),

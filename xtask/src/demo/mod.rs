@@ -1,0 +1,256 @@
+//! `cargo xtask demo`: the main job, end to end, in a real kernel.
+
+mod input;
+mod log_writes;
+mod scripts;
+mod table;
+
+use crate::counts::Counts;
+use crate::kernel::Kernel;
+use crate::vm::disk::Disk;
+use crate::vm::machine::{Machine, tail};
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use input::Input;
+use log_writes::Log;
+use std::fs::File;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Show logfs in a real kernel: write, cut the power, check, verify, compare with ext4.
+///
+/// Makes logfs on a disk of 2 GiB, copies the kernel's source to it with fsync at points while git
+/// clones a repository of it, and cuts the power at random points of that: writes that were not
+/// flushed are dropped, or torn at a sector. After each cut it checks the disk, mounts it, and
+/// verifies by checksum every file whose fsync had returned. Then it does the same work on logfs
+/// and ext4 and compares. The exit status is 0 only if all of it held.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The kernel to show it in
+    #[arg(long, value_enum, default_value_t = Kernel::Stock)]
+    kernel: Kernel,
+
+    /// How many times to cut the power
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    cuts: u32,
+
+    /// Where chance starts from; the same number cuts at the same points of the same log [default:
+    /// a new one each time, which is printed]
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+
+    /// The file system to cut the power of
+    #[arg(long, value_enum, default_value_t = FileSystem::Logfs)]
+    file_system: FileSystem,
+
+    /// Leave out the comparison
+    #[arg(long)]
+    no_comparison: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FileSystem {
+    Logfs,
+    /// To see that what is asked can be done
+    Ext4,
+}
+
+impl FileSystem {
+    fn name(self) -> &'static str {
+        match self {
+            FileSystem::Logfs => "logfs",
+            FileSystem::Ext4 => "ext4",
+        }
+    }
+}
+
+const DISK_BYTES: u64 = 2 << 30;
+
+/// Sparse: only what is written takes space.
+const LOG_BYTES: u64 = 32 << 30;
+
+/// How long a single script may take, emulated.
+const TIME_LIMIT: Duration = Duration::from_secs(3600);
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
+    let workspace = Workspace::find()?;
+    let demo = Demo::prepare(&workspace, arguments.kernel)?;
+    demo.cut_power(arguments.file_system, arguments.cuts, seed)?;
+    if !arguments.no_comparison {
+        println!("{}", demo.comparison(arguments.file_system)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many power cuts the tests make.
+const TEST_CUTS: u32 = 5;
+
+/// Power cuts of logfs in the UML kernel, as a test.
+pub(crate) fn power_cuts_uml(workspace: &Workspace) -> Result<Counts> {
+    let demo = Demo::prepare(workspace, Kernel::Uml)?;
+    demo.cut_power(FileSystem::Logfs, TEST_CUTS, fastrand::u64(..))?;
+    Ok(Counts {
+        passed: u64::from(TEST_CUTS),
+        failed: 0,
+    })
+}
+
+/// Everything that the steps share.
+struct Demo<'a> {
+    workspace: &'a Workspace,
+    kernel: Kernel,
+    input: Input,
+    modules: Vec<std::path::PathBuf>,
+    dir: TempDir,
+}
+
+impl<'a> Demo<'a> {
+    fn prepare(workspace: &'a Workspace, kernel: Kernel) -> Result<Demo<'a>> {
+        let input = Input::prepare()?;
+        let mut machine = Machine::prepare(workspace, kernel)?;
+        machine.load_modules(workspace, &["logfs".to_owned()])?;
+        let dir = TempDir::with_prefix_in("demo-", workspace.target())?;
+        Ok(Demo {
+            workspace,
+            kernel,
+            input,
+            modules: machine.modules,
+            dir,
+        })
+    }
+
+    /// Writes, and cuts the power at `cuts` points of that.
+    fn cut_power(&self, file_system: FileSystem, cuts: u32, seed: u64) -> Result<()> {
+        println!(
+            "Writing to {} while every write is logged",
+            file_system.name()
+        );
+        let log_path = self.dir.path().join("log");
+        let disks = [
+            Disk::Temporary {
+                size_bytes: DISK_BYTES,
+            },
+            Disk::File(sparse(&log_path, LOG_BYTES)?),
+        ];
+        let points = self.run(file_system, &disks, scripts::WRITE_WITH_LOG, &[])?;
+        let log = Log::open(&log_path)?;
+        let start = log
+            .behind_mark("made")
+            .context("the log lacks its first mark")?;
+        println!(
+            "{} writes and flushes, fsync at {} points; cutting the power {cuts} times, --seed {seed}",
+            log.len(),
+            points.trim()
+        );
+        ensure!(log.len() > start, "nothing was written");
+        let mut chance = fastrand::Rng::with_seed(seed);
+        for number in 1..=cuts {
+            let cut = chance.usize(start..=log.len());
+            self.recover(file_system, &log, cut, &mut chance)
+                .with_context(|| format!("after power cut {number} of --seed {seed}"))?;
+        }
+        println!("Nothing that was fsynced is lost, nothing had to be repaired");
+        Ok(())
+    }
+
+    fn recover(
+        &self,
+        file_system: FileSystem,
+        log: &Log,
+        cut: usize,
+        chance: &mut fastrand::Rng,
+    ) -> Result<()> {
+        let path = self.dir.path().join("disk");
+        let image = sparse(&path, DISK_BYTES)?;
+        let losses = log.cut_power(cut, &File::options().write(true).open(&image)?, chance)?;
+        let synced: Vec<_> = log
+            .marks(cut)
+            .filter(|mark| mark.parse::<u32>().is_ok())
+            .collect();
+        println!(
+            "  power cut at {cut} of {}: {} writes dropped, {} torn; verifying {} fsync points",
+            log.len(),
+            losses.dropped,
+            losses.torn,
+            synced.len()
+        );
+        let synced = ("SYNCED", synced.join(" "));
+        let outcome = self.run(
+            file_system,
+            &[Disk::File(image)],
+            scripts::RECOVER,
+            &[synced],
+        );
+        if outcome.is_err() {
+            let kept = self.workspace.target().join("demo-failed-disk");
+            std::fs::copy(&path, &kept)?;
+            println!("The disk as it was then is kept in {}", kept.display());
+        }
+        outcome.map(drop)
+    }
+
+    /// Does the same work on `file_system` and ext4.
+    fn comparison(&self, file_system: FileSystem) -> Result<String> {
+        let measure = |file_system: FileSystem| {
+            println!("Timing the same work on {}", file_system.name());
+            let disks = [Disk::Temporary {
+                size_bytes: DISK_BYTES,
+            }];
+            table::read(&self.run(file_system, &disks, scripts::TIMED_WORK, &[])?)
+        };
+        let ours = measure(file_system)?;
+        let theirs = measure(FileSystem::Ext4)?;
+        Ok(table::compare(file_system.name(), &ours, &theirs))
+    }
+
+    /// Runs a script in a machine of its own and returns its standard output.
+    fn run(
+        &self,
+        file_system: FileSystem,
+        disks: &[Disk],
+        script: &str,
+        variables: &[(&str, String)],
+    ) -> Result<String> {
+        let mut machine = Machine::prepare(self.workspace, self.kernel)?;
+        machine.modules = self.modules.clone();
+        machine.disks = disks.to_vec();
+        machine.time_limit = TIME_LIMIT;
+        machine.exchange = self.dir.path().join("exchange");
+        machine.capture = true;
+        let mut command = vec!["env".into(), format!("FS={}", file_system.name()).into()];
+        let paths = [
+            ("SOURCE", &self.input.source),
+            ("ARCHIVE", &self.input.archive),
+            ("REPOSITORY", &self.input.repository),
+        ];
+        command.extend(paths.map(|(name, path)| format!("{name}={}", path.display()).into()));
+        command.extend(
+            variables
+                .iter()
+                .map(|(name, value)| format!("{name}={value}").into()),
+        );
+        command.extend(["bash".into(), "-c".into(), script.into()]);
+        let outcome = machine.run(self.workspace, &command)?;
+        let stdout = String::from_utf8_lossy(&outcome.stdout).into_owned();
+        ensure!(
+            outcome.code == 0 && outcome.faults.is_empty(),
+            "exit status {}, kernel faults: {:?}\n{stdout}{}\nconsole:\n{}",
+            outcome.code,
+            outcome.faults,
+            String::from_utf8_lossy(&outcome.stderr),
+            tail(&outcome.console)
+        );
+        Ok(stdout)
+    }
+}
+
+/// Makes an empty file of this size, in place of what was there.
+fn sparse(path: &Path, size_bytes: u64) -> Result<std::path::PathBuf> {
+    let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+    file.set_len(size_bytes)?;
+    Ok(path.to_path_buf())
+}

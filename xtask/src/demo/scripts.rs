@@ -1,0 +1,85 @@
+//! What the guest does, as shell scripts. They find in their environment: `FS`, the file system's type;
+//! `SOURCE`, a directory with the kernel's source; `ARCHIVE`, parts of it as a tar archive;
+//! `REPOSITORY`, the same as a git repository; `EXCHANGE`; and the disks.
+
+/// Makes the file system on a disk that logs every write to `$DISK1`, and fills it: copies
+/// directories, each followed by fsync of some files of it, while git clones into it. Each time that
+/// fsync has returned, `synced-N` lists checksums of these files, and the log gets the mark N.
+pub(super) const WRITE_WITH_LOG: &str = r#"
+set -e
+dmsetup create --noudevsync log --table "0 $(blockdev --getsz $DISK0) log-writes $DISK0 $DISK1"
+dmsetup mknodes
+DEVICE=/dev/mapper/log
+mkfs -t $FS $DEVICE </dev/null >&2
+dmsetup message log 0 mark made
+mount -t $FS $DEVICE /mnt
+git clone --quiet --no-hardlinks --config core.fsync=all $REPOSITORY /mnt/clone &
+number=0
+cd $SOURCE
+for dir in fs/*/ kernel/*/ include/*/; do
+    dir=${dir%/}
+    mkdir -p /mnt/tree/$dir
+    cp -r $dir/. /mnt/tree/$dir
+    files=$(find $dir -type f -size -256k | sort | head -n 6)
+    [ -n "$files" ] || continue
+    (cd /mnt/tree && sync $files)
+    number=$((number + 1))
+    sha256sum $files > $EXCHANGE/synced-$number
+    dmsetup message log 0 mark $number
+done
+wait $!
+sync
+cd /
+umount /mnt
+dmsetup remove --noudevsync log
+echo $number
+"#;
+
+/// Checks the disk as the power cut left it, mounts it, verifies the files in the lists named by
+/// `$SYNCED`, and checks again.
+pub(super) const RECOVER: &str = r#"
+set -e
+if [ $FS = ext4 ]; then
+    fsck.ext4 -p $DISK0 >&2 || [ $? -eq 1 ]
+else
+    fsck -t $FS -f -n $DISK0 >&2
+fi
+mount -t $FS $DISK0 /mnt
+for number in $SYNCED; do
+    (cd /mnt/tree && sha256sum --check --quiet $EXCHANGE/synced-$number)
+done
+umount /mnt
+fsck -t $FS -f -n $DISK0 >&2
+"#;
+
+/// The same real work on any file system, timed. Each line of the output: what, seconds, flushes and
+/// sectors written.
+pub(super) const TIMED_WORK: &str = r#"
+set -e
+mkfs -t $FS $DISK0 </dev/null >&2
+mount -t $FS $DISK0 /mnt
+stat_file=/sys/block/${DISK0#/dev/}/stat
+counters() { set -- $(cat $stat_file); echo ${16} $7; }
+timed() {
+    what=$1; shift
+    sync
+    echo 3 > /proc/sys/vm/drop_caches
+    before="$(date +%s.%N) $(counters)"
+    "$@" >&2
+    echo $what $before $(date +%s.%N) $(counters)
+}
+unpack() { mkdir /mnt/tree; tar -C /mnt/tree -xf $ARCHIVE; sync -f /mnt; }
+clone() { git clone --quiet --no-hardlinks $REPOSITORY /mnt/clone; sync -f /mnt; }
+append() { dd if=/dev/zero of=/mnt/append bs=4k count=500 oflag=append,dsync conv=notrunc status=none; }
+stream() { dd if=/dev/zero of=/mnt/stream bs=1M count=512 conv=fsync status=none; }
+read_stream() { dd if=/mnt/stream of=/dev/null bs=1M status=none; }
+remove() { rm -r /mnt/tree /mnt/clone; sync -f /mnt; }
+cat $ARCHIVE > /dev/null
+timed unpack unpack
+timed clone clone
+timed append+fsync append
+timed write stream
+timed read read_stream
+timed remove remove
+umount /mnt
+"#;
