@@ -78,7 +78,7 @@ fn run(cli: &Cli) -> u8 {
             if cli.json {
                 println!("{:#}", print::json(cli, &report, code));
             } else {
-                print::words(cli, &report);
+                print::words(cli, &report, !watch.has_listed);
             }
             code
         }

@@ -11,15 +11,15 @@ pub(crate) fn findings(report: &Report) {
     }
 }
 
-/// Prints the outcome in words.
-pub(crate) fn words(cli: &Cli, report: &Report) {
+/// Prints the outcome in words, with the problems if `list` says so.
+pub(crate) fn words(cli: &Cli, report: &Report, list: bool) {
     let device = cli.device.display();
     let counts = &report.counts;
     let usage = format!(
         "{} inodes, {}/{} blocks",
         counts.inodes, counts.blocks, counts.blocks_total
     );
-    for finding in &report.findings {
+    for finding in report.findings.iter().filter(|_| list) {
         let outcome = match finding.problem.remedy() {
             Remedy::Repair(how) if report.written => how,
             Remedy::Repair(_) => "not corrected",

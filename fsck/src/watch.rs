@@ -34,6 +34,8 @@ pub(crate) struct Watch {
     last: (u32, u64),
     cancel: Arc<AtomicBool>,
     at_question: Arc<AtomicBool>,
+    /// The problems were shown with the question.
+    pub(crate) has_listed: bool,
     show: Arc<AtomicBool>,
     hide: Arc<AtomicBool>,
 }
@@ -56,6 +58,7 @@ impl Watch {
             last: (0, 0),
             cancel: Arc::default(),
             at_question: Arc::default(),
+            has_listed: false,
             show: Arc::default(),
             hide: Arc::default(),
         };
@@ -137,6 +140,7 @@ impl Observer for Watch {
             return false;
         }
         print::findings(report);
+        self.has_listed = true;
         self.at_question.store(true, Ordering::Relaxed);
         let answer = ask(report);
         self.at_question.store(false, Ordering::Relaxed);
