@@ -34,6 +34,7 @@ mod paths;
 mod problem;
 mod report;
 mod segments;
+mod shared;
 mod superblock;
 mod sweep;
 mod tree;
@@ -205,6 +206,7 @@ fn run_passes(ctx: &mut Context<'_>, witness: &mut Witness<'_>) -> Result<(), Fa
     links::check(ctx)?;
     orphans::check(ctx, &orphans);
     marks::check(ctx)?;
+    shared::name_owners(ctx);
     paths::name_findings(ctx);
     Ok(())
 }

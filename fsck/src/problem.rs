@@ -192,9 +192,9 @@ problems! {
     NodeDamaged { what: &'static str, address: u64, fault: String }
         "node-damaged", Blocks, Leave,
         "{what} {address}: {fault}";
-    BlockShared { address: u64 }
+    BlockShared { address: u64, others: String }
         "block-shared", Blocks, Leave,
-        "block {address} is used by something else as well";
+        "block {address} is used by {others} as well";
     BlockMisplaced { address: u64, place: &'static str }
         "block-misplaced", Blocks, Leave,
         "block {address} {place}";

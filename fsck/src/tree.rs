@@ -173,7 +173,10 @@ impl Walker<'_> {
 /// The problem of a block that can't be claimed.
 pub(crate) fn refused(address: u64, refusal: Refusal) -> Problem {
     match refusal {
-        Refusal::Taken => Problem::BlockShared { address },
+        Refusal::Taken => Problem::BlockShared {
+            address,
+            others: "something else".to_owned(),
+        },
         other => Problem::BlockMisplaced {
             address,
             place: other.place(),

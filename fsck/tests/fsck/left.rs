@@ -46,6 +46,9 @@ fn a_block_of_two_files() {
     let (code, found) = image.problems(&["-fy"]);
     assert_eq!(code, 4);
     assert!(found.contains_key("block-shared"), "{found:?}");
+    let text = image.fsck(&["-fn"]).stdout;
+    let other = format!("is used by inode {} as well", image.ino("/file"));
+    assert!(text.contains(&other), "{text}");
 }
 
 #[test]
