@@ -47,7 +47,8 @@ static ssize_t bento_buffered_write(struct kiocb *iocb, struct iov_iter *from)
  * Direct writes of one file come one after the other, each one complete
  * before the next: a file system has at most one address in hand for a block.
  */
-static ssize_t bento_direct_write(struct kiocb *iocb, struct iov_iter *from)
+static ssize_t bento_direct_write(struct kiocb *iocb, struct iov_iter *from,
+				  bool *synced)
 {
 	ssize_t direct = 0;
 
@@ -58,9 +59,11 @@ static ssize_t bento_direct_write(struct kiocb *iocb, struct iov_iter *from)
 		if (direct == -ENOTBLK)
 			direct = 0;
 	}
-	/* Parts of blocks are copied in memory. */
-	if (direct < 0 || !iov_iter_count(from))
+	/* iomap does not return before an O_SYNC write is durable. */
+	*synced = direct < 0 || !iov_iter_count(from);
+	if (*synced)
 		return direct;
+	/* Parts of blocks are copied in memory. */
 	return direct_write_fallback(iocb, from, direct,
 				     bento_buffered_write(iocb, from));
 }
@@ -80,6 +83,7 @@ static int bento_before_write(struct kiocb *iocb)
 static ssize_t bento_write_iter(struct kiocb *iocb, struct iov_iter *from)
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
+	bool synced = false;
 	ssize_t ret;
 
 	inode_lock(inode);
@@ -90,12 +94,12 @@ static ssize_t bento_write_iter(struct kiocb *iocb, struct iov_iter *from)
 		if (err)
 			ret = err;
 		else if (iocb->ki_flags & IOCB_DIRECT)
-			ret = bento_direct_write(iocb, from);
+			ret = bento_direct_write(iocb, from, &synced);
 		else
 			ret = bento_buffered_write(iocb, from);
 	}
 	inode_unlock(inode);
-	return ret > 0 ? generic_write_sync(iocb, ret) : ret;
+	return ret > 0 && !synced ? generic_write_sync(iocb, ret) : ret;
 }
 
 /* --- mmap --- */
