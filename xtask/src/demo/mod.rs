@@ -102,9 +102,9 @@ pub(crate) fn power_cuts_uml(workspace: &Workspace) -> Result<Counts> {
 /// Everything that the steps share.
 struct Demo<'a> {
     workspace: &'a Workspace,
-    kernel: Kernel,
     input: Input,
-    modules: Vec<std::path::PathBuf>,
+    /// The machine that every step has one like.
+    machine: Machine,
     dir: TempDir,
 }
 
@@ -113,12 +113,14 @@ impl<'a> Demo<'a> {
         let input = Input::prepare()?;
         let mut machine = Machine::prepare(workspace, kernel)?;
         machine.load_modules(workspace, &["logfs".to_owned()])?;
+        machine.time_limit = TIME_LIMIT;
+        machine.capture = true;
         let dir = TempDir::with_prefix_in("demo-", workspace.target())?;
+        machine.exchange = dir.path().join("exchange");
         Ok(Demo {
             workspace,
-            kernel,
             input,
-            modules: machine.modules,
+            machine,
             dir,
         })
     }
@@ -215,12 +217,8 @@ impl<'a> Demo<'a> {
         script: &str,
         variables: &[(&str, String)],
     ) -> Result<String> {
-        let mut machine = Machine::prepare(self.workspace, self.kernel)?;
-        machine.modules = self.modules.clone();
+        let mut machine = self.machine.clone();
         machine.disks = disks.to_vec();
-        machine.time_limit = TIME_LIMIT;
-        machine.exchange = self.dir.path().join("exchange");
-        machine.capture = true;
         let mut command = vec!["env".into(), format!("FS={}", file_system.name()).into()];
         let paths = [
             ("SOURCE", &self.input.source),

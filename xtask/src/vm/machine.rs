@@ -33,6 +33,7 @@ pub(crate) struct Hardware {
 }
 
 /// A virtual machine that is ready to run commands.
+#[derive(Clone)]
 pub(crate) struct Machine {
     pub(crate) kernel: Kernel,
     pub(crate) hardware: Hardware,
