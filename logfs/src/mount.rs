@@ -160,7 +160,7 @@ impl<E: Env> LogFs<E> {
     fn finish_orphans(&self, found: &[(OrphanSlot, (u64, u32))]) {
         for &(orphan, slot) in found {
             let (OrphanSlot::Unlinked(ino) | OrphanSlot::Truncating(ino)) = orphan;
-            let finished = self.pin(Ino(ino)).and_then(|inode| {
+            let finished = self.pin_orphan(Ino(ino)).and_then(|inode| {
                 inode.write().orphan = Some(slot);
                 let has_names = inode.read().disk.nlink.get() > 0;
                 match orphan {

@@ -332,8 +332,9 @@ pub trait FileSystem<E: Env>: Send + Sync + Sized + 'static {
     /// The I/O to placed blocks has ended: makes the new blocks the file's contents.
     fn written(&self, ino: Ino, written: &Written<'_>) -> Result<()>;
 
-    /// Sets space aside, punches holes, zeroes. Block aligned parts only: the back end zeroes
-    /// partial blocks itself. For growing past the end, `size_bytes` is the new size.
+    /// Sets space aside, punches holes, zeroes. The blocks that the range touches are set aside,
+    /// those that lie wholly inside are unmapped or unwritten; the back end zeroes the rest of a
+    /// partial block itself. Unless the size is to be kept, it becomes at least the range's end.
     fn fallocate(
         &self,
         ino: Ino,

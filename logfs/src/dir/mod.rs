@@ -11,7 +11,7 @@ use crate::extent;
 use crate::inode::State;
 use crate::tx::Tx;
 use alloc::sync::Arc;
-use bento_api::{DirEntry, Env, Errno, Ino, Result};
+use bento_api::{DirEntry, Env, Errno, FileKind, Ino, Result};
 use logfs_format::dir::{self, ENTRY_ALIGN, MAX_DIR_BLOCKS};
 use logfs_format::{BLOCK_BYTES, BlockHeader, BlockKind, Extent};
 
@@ -288,6 +288,11 @@ pub(crate) fn read<E: Env>(
             let entry = entry.map_err(|offset| malformed(fs, state, file_block, offset))?;
             if entry.offset < from || entry.ino == 0 {
                 continue;
+            }
+            // What is not a name would be a path to whoever gets it.
+            if !dir::name_ok(entry.name) || FileKind::from_dirent_type(entry.dirent_type).is_none()
+            {
+                return Err(malformed(fs, state, file_block, entry.offset));
             }
             let next = entry.offset + entry.entry_bytes;
             let next_cookie = (file_block * BLOCK_BYTES as u64 + next as u64) / ENTRY_ALIGN as u64;

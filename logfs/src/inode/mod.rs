@@ -15,10 +15,14 @@ use crate::LogFs;
 use crate::tx::Tx;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bento_api::{Env, Errno, Ino, Mutex, Result, RwLock};
+use bento_api::{Env, Errno, FileKind, Ino, Mutex, Result, RwLock};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use hashbrown::{DefaultHashBuilder, HashMap};
-use logfs_format::{BlockKind, InoAddress, Inode as DiskInode, InodeBlockHead, InodeFlags};
+use logfs_format::dir::MAX_DIR_BLOCKS;
+use logfs_format::{
+    BLOCK_BYTES, BlockKind, InoAddress, Inode as DiskInode, InodeBlockHead, InodeFlags,
+    SegmentHeader,
+};
 
 pub(crate) use attr::{from_time, now};
 pub(crate) use pending::{Delayed, Piece, Placed};
@@ -196,14 +200,26 @@ impl<E: Env> LogFs<E> {
         self.inodes.get(ino)
     }
 
-    /// Pins an inode, reading it if need be.
+    /// Pins an inode with a name, reading it if need be.
     pub(crate) fn pin(&self, ino: Ino) -> Result<Arc<Inode<E>>> {
+        self.pin_any(ino, false)
+    }
+
+    /// Pins an orphan that a crash has left.
+    pub(crate) fn pin_orphan(&self, ino: Ino) -> Result<Arc<Inode<E>>> {
+        self.pin_any(ino, true)
+    }
+
+    fn pin_any(&self, ino: Ino, allow_unnamed: bool) -> Result<Arc<Inode<E>>> {
         let mut shard = self.inodes.shard(ino.0)?;
         if let Some(inode) = shard.inodes.get(&ino.0) {
             inode.pins.fetch_add(1, Ordering::Relaxed);
             return Ok(Arc::clone(inode));
         }
         let disk = self.read_inode(ino.0)?;
+        if disk.nlink.get() == 0 && !allow_unnamed {
+            return Err(Errno::ESTALE);
+        }
         shard.inodes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let inode = Arc::new(Inode::new(ino.0, disk));
         if let Some((changed, data_changed)) = shard.left.remove(&ino.0) {
@@ -273,10 +289,11 @@ impl<E: Env> LogFs<E> {
         }
     }
 
-    /// Reads an inode from its block and checks what can be checked without following it.
+    /// Reads an inode from its block and checks what can be checked without following it. `ESTALE`
+    /// for a number that no inode has: it may come from an old file handle.
     fn read_inode(&self, ino: u64) -> Result<DiskInode> {
         let place = InoAddress::from_ino(ino).ok_or(Errno::ESTALE)?;
-        if self.layout.segment_of(place.block).is_none() {
+        if !self.is_inode_block(place.block)? {
             return Err(Errno::ESTALE);
         }
         let page = self.cache.read(place.block, BlockKind::Inodes)?;
@@ -285,14 +302,42 @@ impl<E: Env> LogFs<E> {
         if used & (1 << place.slot) == 0 || disk.mode.get() == 0 {
             return Err(Errno::ESTALE);
         }
-        let flags = disk.flags.get();
-        let kind = bento_api::FileKind::from_mode(disk.mode.get());
-        if kind.is_none() || flags & !InodeFlags::KNOWN != 0 {
-            let mode = disk.mode.get();
+        if let Err((field, value)) = check_inode(disk) {
             return Err(self
                 .reporter
-                .corrupt(format_args!("inode {ino}: mode {mode:o}, flags {flags:#x}")));
+                .corrupt(format_args!("inode {ino}: {field} is {value:#x}")));
         }
         Ok(*disk)
     }
+
+    fn is_inode_block(&self, address: u64) -> Result<bool> {
+        let Some((segment, index)) = self.layout.segment_of(address) else {
+            return Ok(false);
+        };
+        if !self.space.holds_inodes(segment) {
+            return Ok(false);
+        }
+        let start = self.layout.segment_start(segment);
+        let page = self.cache.read(start, BlockKind::SegmentHeader)?;
+        let header: &SegmentHeader = page.view(0)?;
+        let byte = header.live.get(index as usize / 8).copied().unwrap_or(0);
+        Ok(byte >> (index % 8) & 1 != 0)
+    }
+}
+
+/// The field of an inode that makes no sense, with its value.
+fn check_inode(disk: &DiskInode) -> core::result::Result<(), (&'static str, u64)> {
+    let kind = FileKind::from_mode(disk.mode.get()).ok_or(("mode", disk.mode.get().into()))?;
+    let flags = disk.flags.get();
+    if flags & !InodeFlags::KNOWN != 0 {
+        return Err(("flags", flags.into()));
+    }
+    let size = disk.size_bytes.get();
+    let size_ok = match kind {
+        FileKind::Directory => {
+            size.is_multiple_of(BLOCK_BYTES as u64) && size / BLOCK_BYTES as u64 <= MAX_DIR_BLOCKS
+        }
+        _ => size <= i64::MAX as u64,
+    };
+    if size_ok { Ok(()) } else { Err(("size", size)) }
 }

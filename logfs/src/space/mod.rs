@@ -89,6 +89,15 @@ impl<E: Env> Space<E> {
         (state.inodes_used, slots)
     }
 
+    /// Whether a segment is one for inodes.
+    pub(crate) fn holds_inodes(&self, segment: u64) -> bool {
+        let state = self.state.lock();
+        let entry = usize::try_from(segment)
+            .ok()
+            .and_then(|index| state.segments.get(index));
+        entry.is_some_and(|entry| entry.kind == SegmentKind::Inodes)
+    }
+
     /// Promises blocks to data that will be written.
     pub(crate) fn reserve_data(&self, blocks: u64) -> Result<()> {
         self.state.lock().balance.reserve_data(blocks)
