@@ -21,6 +21,29 @@ static bool bento_operations_complete(const struct bento_operations *ops)
 	return true;
 }
 
+/* Lock validation wants to know of keys that are not in static memory. */
+static void bento_for_each_lock_key(struct file_system_type *fs,
+				    void (*visit)(struct lock_class_key *key))
+{
+	int i;
+
+	visit(&fs->s_lock_key);
+	visit(&fs->s_umount_key);
+	visit(&fs->s_vfs_rename_key);
+	for (i = 0; i < SB_FREEZE_LEVELS; i++)
+		visit(&fs->s_writers_key[i]);
+	visit(&fs->i_lock_key);
+	visit(&fs->i_mutex_key);
+	visit(&fs->invalidate_lock_key);
+	visit(&fs->i_mutex_dir_key);
+}
+
+static void bento_free_type(struct bento_type *type)
+{
+	bento_for_each_lock_key(&type->fs, lockdep_unregister_key);
+	kfree(type);
+}
+
 int32_t bento_register(struct module *owner, const struct bento_operations *ops)
 {
 	struct bento_type *type;
@@ -45,10 +68,12 @@ int32_t bento_register(struct module *owner, const struct bento_operations *ops)
 	if (ops->needs_device)
 		type->fs.fs_flags |= FS_REQUIRES_DEV;
 
+	bento_for_each_lock_key(&type->fs, lockdep_register_key);
+
 	mutex_lock(&bento_types_lock);
 	err = register_filesystem(&type->fs);
 	if (err)
-		kfree(type);
+		bento_free_type(type);
 	else
 		list_add(&type->types, &bento_types);
 	mutex_unlock(&bento_types_lock);
@@ -66,7 +91,7 @@ void bento_unregister(const struct bento_operations *ops)
 			continue;
 		list_del(&type->types);
 		unregister_filesystem(&type->fs);
-		kfree(type);
+		bento_free_type(type);
 	}
 	mutex_unlock(&bento_types_lock);
 }
