@@ -148,7 +148,6 @@ core::arch::global_asm!(
     ".popsection",
     // R: the linker's garbage collection must keep it.
     ".pushsection .discard.func_stack_frame_non_standard, \"awR\"",
-    ".long bento_guard - .",
     ".long bento_escape - .",
     ".popsection",
 );
