@@ -188,8 +188,9 @@ impl<E: Env> LogFs<E> {
         let end = end.min(block + found.len_bytes / BLOCK);
         let gaps = state.delayed.missing(block, end);
         if promised {
-            self.space
-                .reserve_data(gaps.iter().map(|(from, to)| to - from).sum())?;
+            let overwrites = matches!(found.kind, MappingKind::Mapped { .. });
+            let blocks = gaps.iter().map(|(from, to)| to - from).sum();
+            self.space.reserve_data(blocks, overwrites)?;
         }
         for (from, to) in gaps {
             state.delayed.insert(from, to, promised);
@@ -553,7 +554,7 @@ impl<E: Env> LogFs<E> {
             return Ok(hole_end);
         }
         let want = (hole_end - at).min(MAP_BLOCKS_MAX);
-        self.space.reserve_data(want)?;
+        self.space.reserve_data(want, false)?;
         let result = self.transact(MAP_COST, |tx| {
             let mut state = inode.write();
             let run = self.space.place_data(tx, want as u32)?;

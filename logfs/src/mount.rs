@@ -5,9 +5,10 @@ use crate::corrupt::{OnError, Reporter};
 use crate::inode::InodeTable;
 use crate::journal::{Journal, Start};
 use crate::options::Options;
-use crate::orphan::Orphans;
+use crate::orphan::{Orphan, Orphans};
 use crate::recovery;
 use crate::space::Space;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{
@@ -30,21 +31,30 @@ pub struct LogFs<E: Env> {
     pub(crate) layout: Layout,
     pub(crate) hash_key: [u64; 2],
     pub(crate) reporter: Arc<Reporter<E>>,
-    pub(crate) cache: Cache<E>,
-    pub(crate) journal: Journal<E>,
-    pub(crate) space: Space<E>,
+    pub(crate) cache: Box<Cache<E>>,
+    pub(crate) journal: Box<Journal<E>>,
+    pub(crate) space: Box<Space<E>>,
     pub(crate) inodes: InodeTable<E>,
     pub(crate) orphans: Orphans<E>,
     /// See `namei`.
     pub(crate) namespace: E::RwLock<()>,
-    superblock: Superblock,
+    superblock: Box<Superblock>,
     options: E::Mutex<Options>,
     /// When the running transaction was last committed for its age.
     last_commit_ns: E::Mutex<u64>,
 }
 
+/// What a mount knows before it builds anything.
+struct Prepared {
+    options: Options,
+    superblock: Superblock,
+    read_only: bool,
+    start: Start,
+}
+
 impl<E: Env> LogFs<E> {
     /// What the log says, brought home if it says anything.
+    #[inline(never)]
     fn recover(
         env: &E,
         superblock: &Superblock,
@@ -103,9 +113,14 @@ impl<E: Env> LogFs<E> {
         Ok(recovered.into_start())
     }
 
-    fn start(env: E, mount: &MountOptions<'_>) -> Result<LogFs<E>> {
-        let options = Options::default().parse(&env, mount.options)?;
-        let superblock = recovery::read_superblock(&env)?;
+    /// Reads what has to be known before anything can be built, and recovers.
+    ///
+    /// Kernel stacks are small: the steps of a mount are functions of their own, and what is large
+    /// goes from one to the next in a box.
+    #[inline(never)]
+    fn prepare(env: &E, mount: &MountOptions<'_>) -> Result<Box<Prepared>> {
+        let options = Options::default().parse(env, mount.options)?;
+        let superblock = recovery::read_superblock(env)?;
         let mut read_only = mount.read_only;
         if !read_only && env.device().geometry().read_only {
             env.log(
@@ -121,13 +136,35 @@ impl<E: Env> LogFs<E> {
             );
             read_only = true;
         }
-        let start = Self::recover(&env, &superblock, &options, read_only)?;
-        let reporter = Arc::new(Reporter::new(env.clone(), options.on_error, read_only));
-        let cache = Cache::new(env.clone(), superblock.header.uuid, Arc::clone(&reporter));
-        let space = Space::load(&env, &superblock, Arc::clone(&reporter))?;
-        let first_orphan = superblock.orphans.get();
-        let (orphans, found) = Orphans::load(&cache, &reporter, first_orphan)?;
-        let journal = Journal::new(env.clone(), &superblock, Arc::clone(&reporter), &start);
+        let start = Self::recover(env, &superblock, &options, read_only)?;
+        Ok(Box::new(Prepared {
+            options,
+            superblock,
+            read_only,
+            start,
+        }))
+    }
+
+    /// Builds the parts.
+    #[inline(never)]
+    fn assemble(env: E, prepared: Box<Prepared>) -> Result<(LogFs<E>, Vec<Orphan>)> {
+        let Prepared {
+            options,
+            superblock,
+            read_only,
+            start,
+        } = &*prepared;
+        let reporter = Arc::new(Reporter::new(env.clone(), options.on_error, *read_only));
+        let uuid = superblock.header.uuid;
+        let cache = Box::new(Cache::new(env.clone(), uuid, Arc::clone(&reporter)));
+        let space = Space::load(&env, superblock, Arc::clone(&reporter))?;
+        let (orphans, found) = Orphans::load(&cache, &reporter, superblock.orphans.get())?;
+        let journal = Box::new(Journal::new(
+            env.clone(),
+            superblock,
+            Arc::clone(&reporter),
+            start,
+        ));
         let now_ns = env.monotonic_ns();
         let fs = LogFs {
             layout: superblock.layout(),
@@ -139,11 +176,18 @@ impl<E: Env> LogFs<E> {
             inodes: InodeTable::new(),
             orphans,
             namespace: RwLock::new(()),
-            superblock,
-            options: Mutex::new(options),
+            superblock: Box::new(*superblock),
+            options: Mutex::new(*options),
             last_commit_ns: Mutex::new(now_ns),
             env,
         };
+        Ok((fs, found))
+    }
+
+    fn start(env: E, mount: &MountOptions<'_>) -> Result<LogFs<E>> {
+        let prepared = Self::prepare(&env, mount)?;
+        let read_only = prepared.read_only;
+        let (fs, found) = Self::assemble(env, prepared)?;
         if !read_only {
             fs.begin_writing()?;
             fs.finish_orphans(&found);
@@ -157,7 +201,8 @@ impl<E: Env> LogFs<E> {
     }
 
     /// Frees inodes without names and finishes truncations that a crash has cut off.
-    fn finish_orphans(&self, found: &[(OrphanSlot, (u64, u32))]) {
+    #[inline(never)]
+    fn finish_orphans(&self, found: &[Orphan]) {
         for &(orphan, slot) in found {
             let (OrphanSlot::Unlinked(ino) | OrphanSlot::Truncating(ino)) = orphan;
             let finished = self.pin_orphan(Ino(ino)).and_then(|inode| {

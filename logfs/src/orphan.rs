@@ -15,6 +15,9 @@ use logfs_format::{BlockHeader, BlockKind, ORPHANS_PER_BLOCK, OrphanBlock, Orpha
 /// Longest chain that a mount follows.
 const CHAIN_MAX: usize = 1 << 20;
 
+/// An entry of the list, and the block and slot that it is in.
+pub(crate) type Orphan = (OrphanSlot, (u64, u32));
+
 /// The free slots of the orphan list.
 pub(crate) struct Orphans<E: Env> {
     slots: E::Mutex<Slots>,
@@ -27,15 +30,11 @@ struct Slots {
 
 impl<E: Env> Orphans<E> {
     /// Reads the list: the inodes in it with their slots.
-    #[expect(
-        clippy::type_complexity,
-        reason = "a pair that only the mount takes apart"
-    )]
     pub(crate) fn load(
         cache: &crate::cache::Cache<E>,
         reporter: &Arc<Reporter<E>>,
         first: u64,
-    ) -> Result<(Orphans<E>, Vec<(OrphanSlot, (u64, u32))>)> {
+    ) -> Result<(Orphans<E>, Vec<Orphan>)> {
         let mut found = Vec::new();
         let mut slots = Slots {
             free: Vec::new(),

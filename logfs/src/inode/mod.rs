@@ -139,9 +139,9 @@ impl State {
     }
 }
 
-/// Inodes that left memory before their last change was durable are remembered up to this number;
-/// then those whose change has become durable are dropped.
-const LEFT_MAX: usize = 64;
+/// So many inodes that left memory are remembered without a look at which of them are durable by
+/// now.
+const LEFT_MIN: usize = 64;
 
 /// A part of the table.
 struct Shard<E: Env> {
@@ -149,6 +149,9 @@ struct Shard<E: Env> {
     /// Of inodes that left memory: the last transactions that changed anything, and data. Without
     /// this, fsync of an inode that was read again would believe that there is nothing to do.
     left: HashMap<u64, (u64, u64), DefaultHashBuilder>,
+    /// Length of `left` at which the durable ones are dropped: twice what stayed the last time, so
+    /// that looking costs little per inode.
+    left_limit: usize,
 }
 
 type ShardGuard<'a, E> = <<E as Env>::Mutex<Shard<E>> as Mutex<Shard<E>>>::Guard<'a>;
@@ -163,6 +166,7 @@ impl<E: Env> InodeTable<E> {
         let empty = || Shard {
             inodes: HashMap::default(),
             left: HashMap::default(),
+            left_limit: LEFT_MIN,
         };
         InodeTable {
             shards: (0..SHARDS).map(|_| Mutex::new(empty())).collect(),
@@ -268,8 +272,9 @@ impl<E: Env> LogFs<E> {
             shard.inodes.remove(&ino.0);
             let durable = self.journal.durable();
             if inode.last_change(false) > durable {
-                if shard.left.len() >= LEFT_MAX {
+                if shard.left.len() >= shard.left_limit {
                     shard.left.retain(|_, (changed, _)| *changed > durable);
+                    shard.left_limit = LEFT_MIN.max(shard.left.len() * 2);
                 }
                 let changes = (inode.last_change(false), inode.last_change(true));
                 shard.left.insert(ino.0, changes);

@@ -98,9 +98,9 @@ impl<E: Env> Space<E> {
         entry.is_some_and(|entry| entry.kind == SegmentKind::Inodes)
     }
 
-    /// Promises blocks to data that will be written.
-    pub(crate) fn reserve_data(&self, blocks: u64) -> Result<()> {
-        self.state.lock().balance.reserve_data(blocks)
+    /// Promises blocks to data that will be written; whether it `overwrites` data that is there.
+    pub(crate) fn reserve_data(&self, blocks: u64, overwrites: bool) -> Result<()> {
+        self.state.lock().balance.reserve_data(blocks, overwrites)
     }
 
     /// Takes a promise to data back.

@@ -24,12 +24,20 @@ pub(crate) struct Balance {
 impl Balance {
     /// Blocks that could still be promised to data.
     pub(crate) fn available(&self) -> u64 {
-        self.room(self.pool)
+        self.room(self.pool, self.kept_for_overwrites())
     }
 
-    fn room(&self, pool: u64) -> u64 {
+    /// The part of the pool that lies in data segments.
+    fn kept_for_overwrites(&self) -> u64 {
+        self.pool / 4
+    }
+
+    /// Free blocks in data segments beyond what is promised and `kept`, with a `pool` that metadata
+    /// segments need not hold alone.
+    fn room(&self, pool: u64, kept: u64) -> u64 {
         let spill = (self.reserved_metadata + pool).saturating_sub(self.free_metadata);
-        self.free_data.saturating_sub(self.reserved_data + spill)
+        self.free_data
+            .saturating_sub(self.reserved_data + spill + kept)
     }
 
     /// Whether a clean segment may become something that data can't use.
@@ -37,9 +45,15 @@ impl Balance {
         self.available() >= blocks
     }
 
-    /// Promises blocks to data.
-    pub(crate) fn reserve_data(&mut self, blocks: u64) -> Result<()> {
-        if self.available() < blocks {
+    /// Promises blocks to data. An overwrite frees as much as it takes, only later: it may use the
+    /// pool, so that files can be changed and cut off within a block on a full disk.
+    pub(crate) fn reserve_data(&mut self, blocks: u64, overwrites: bool) -> Result<()> {
+        let room = if overwrites {
+            self.room(self.pool / 2, 0)
+        } else {
+            self.available()
+        };
+        if room < blocks {
             return Err(Errno::ENOSPC);
         }
         self.reserved_data += blocks;
@@ -50,10 +64,15 @@ impl Balance {
     /// if that is not enough: most never need all that they ask for.
     pub(crate) fn reserve_metadata(&mut self, blocks: u64, privileged: bool) -> Result<u64> {
         let pool = if privileged { 0 } else { self.pool };
+        let kept = if privileged {
+            0
+        } else {
+            self.kept_for_overwrites()
+        };
         let spare = (self
             .free_metadata
             .saturating_sub(self.reserved_metadata + pool))
-        .saturating_add(self.room(pool));
+        .saturating_add(self.room(pool, kept));
         if spare < blocks && !privileged {
             return Err(Errno::ENOSPC);
         }

@@ -2,6 +2,7 @@
 
 use super::{Balance, Segment, Space, State};
 use crate::corrupt::Reporter;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -26,7 +27,7 @@ impl<E: Env> Space<E> {
         env: &E,
         superblock: &Superblock,
         reporter: Arc<Reporter<E>>,
-    ) -> Result<Self> {
+    ) -> Result<Box<Self>> {
         let layout = superblock.layout();
         let uuid = superblock.header.uuid;
         let mut state = State {
@@ -69,12 +70,12 @@ impl<E: Env> Space<E> {
             at += blocks;
         }
         state.set_pool();
-        Ok(Space {
+        Ok(Box::new(Space {
             layout,
             uuid,
             reporter,
             state: Mutex::new(state),
-        })
+        }))
     }
 }
 
@@ -101,25 +102,16 @@ impl State {
                         entry.kind
                     ))
                 })?;
-            self.segments.push(Segment {
+            let unused = Segment {
                 kind: SegmentKind::Free,
                 live: 0,
                 busy: 0,
                 age: 0,
                 has_room: true,
-            });
+            };
+            self.balance.free_data += State::free_of(layout, &unused).0;
+            self.segments.push(unused);
             self.clean += 1;
-            let (data, _) = State::free_of(
-                layout,
-                &Segment {
-                    kind: SegmentKind::Free,
-                    live: 0,
-                    busy: 0,
-                    age: 0,
-                    has_room: true,
-                },
-            );
-            self.balance.free_data += data;
             let age = entry.age.get();
             self.account(layout, index, |segment| {
                 *segment = Segment {

@@ -149,6 +149,22 @@ fn renames_of_every_kind() {
 }
 
 #[test]
+fn files_on_a_full_disk_can_be_overwritten_and_cut_off_within_a_block() {
+    let sim = fresh(32 * MIB);
+    let file = sim.create(b"/file", 0o644).unwrap();
+    let mut size = 0;
+    while let Ok(written) = sim.write(&file, size, &[1; 65536]) {
+        size += written as u64;
+    }
+    for round in 0..50 {
+        sim.write(&file, round * 8192, &[2; 4096]).unwrap();
+    }
+    sim.truncate(&file, size - 1000).unwrap();
+    assert_eq!(sim.fstat(&file).unwrap().size_bytes, size - 1000);
+    sim.close(file);
+}
+
+#[test]
 fn a_full_disk_refuses_writes_and_still_deletes() {
     let mut sim = fresh(32 * MIB);
     let free = sim.fs().statfs().unwrap().blocks_free;
