@@ -265,8 +265,14 @@ impl<E: Env> LogFs<E> {
                 );
             }
         }
+        // Meanwhile it may have been pinned again, and even have left and come back as another
+        // object, which is not ours to remove.
         if let Ok(mut shard) = self.inodes.shard(ino.0)
             && inode.pins.load(Ordering::Acquire) == 0
+            && shard
+                .inodes
+                .get(&ino.0)
+                .is_some_and(|now| Arc::ptr_eq(now, &inode))
         {
             self.drop_promises(&inode);
             shard.inodes.remove(&ino.0);
