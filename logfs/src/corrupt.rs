@@ -20,8 +20,10 @@ pub(crate) enum OnError {
 pub(crate) struct Reporter<E: Env> {
     env: E,
     on_error: AtomicU8,
-    /// The administrator or `errors=` wants no changes.
+    /// The administrator wants no changes.
     read_only: AtomicBool,
+    /// `errors=remount-ro` wants no more changes.
+    stopped: AtomicBool,
     /// Nothing works any more and nothing is written.
     shut_down: AtomicBool,
     /// Damage was found: the next checkpoint says so on disk.
@@ -34,6 +36,7 @@ impl<E: Env> Reporter<E> {
             env,
             on_error: AtomicU8::new(on_error as u8),
             read_only: AtomicBool::new(read_only),
+            stopped: AtomicBool::new(false),
             shut_down: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
         }
@@ -55,8 +58,14 @@ impl<E: Env> Reporter<E> {
         self.read_only.store(read_only, Ordering::Relaxed);
     }
 
+    /// Whether nothing may be written at all. After `errors=remount-ro` what was changed before may.
     pub(crate) fn is_read_only(&self) -> bool {
         self.read_only.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing may be changed.
+    pub(crate) fn is_unchangeable(&self) -> bool {
+        self.is_read_only() || self.stopped.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_damaged(&self) -> bool {
@@ -79,7 +88,7 @@ impl<E: Env> Reporter<E> {
     /// `EIO` after a shutdown, `EROFS` if nothing may change.
     pub(crate) fn check_writable(&self) -> Result<()> {
         self.check_alive()?;
-        if self.is_read_only() {
+        if self.is_unchangeable() {
             Err(Errno::EROFS)
         } else {
             Ok(())
@@ -96,7 +105,7 @@ impl<E: Env> Reporter<E> {
         match self.on_error() {
             OnError::Continue => {}
             OnError::RemountReadOnly => {
-                if !self.read_only.swap(true, Ordering::Relaxed) {
+                if !self.stopped.swap(true, Ordering::Relaxed) {
                     self.env
                         .log(Level::Error, format_args!("no more changes are accepted"));
                 }

@@ -229,9 +229,14 @@ impl<E: Env> LogFs<E> {
         }
     }
 
-    /// Leaves the device as a clean unmount does.
+    /// Leaves the device as a clean unmount does; if damage was found, with a note of that.
     fn make_clean(&self) -> Result<()> {
-        self.journal.checkpoint(&self.parts(), Checkpoint::CLEAN)
+        let flags = if self.reporter.is_damaged() {
+            0
+        } else {
+            Checkpoint::CLEAN
+        };
+        self.journal.checkpoint(&self.parts(), flags)
     }
 
     /// Milliseconds until the running transaction is due, committing it if it is.

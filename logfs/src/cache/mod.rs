@@ -208,7 +208,7 @@ impl<E: Env> Cache<E> {
     }
 
     /// Makes a new block of zeros with this header, as a part of the running transaction, whatever
-    /// was there. Returns the bytes that the log needs for it.
+    /// was there. Returns the bytes that the log needs for it at most.
     pub(crate) fn create(&self, header: &BlockHeader) -> Result<usize> {
         let address = header.address.get();
         let mut page = Page::zeroed();
@@ -240,7 +240,7 @@ impl<E: Env> Cache<E> {
                 );
             }
         }
-        Ok(HEADER_BYTES * 2)
+        Ok(BLOCK_BYTES + logfs_format::log::ITEM_HEAD_BYTES)
     }
 
     /// Takes what the running transaction has changed and makes it the committed version. Nobody

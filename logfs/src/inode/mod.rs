@@ -252,7 +252,7 @@ impl<E: Env> LogFs<E> {
                 return;
             }
         }
-        if inode.read().disk.nlink.get() == 0 && !self.reporter.is_read_only() {
+        if inode.read().disk.nlink.get() == 0 && !self.reporter.is_unchangeable() {
             // Nobody pins it again: it has no name. If this fails the orphan list keeps it for the
             // next mount.
             if let Err(errno) = self.reclaim(&inode)

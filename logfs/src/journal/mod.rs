@@ -35,6 +35,9 @@ pub(crate) use ring::Ring;
 /// recovery never has to read more: 64 MiB.
 const CLAIM_BLOCKS_LIMIT: usize = 16_384;
 
+/// Bytes of log kept free besides what a transaction is known to need: claims and padding.
+const SLACK_BYTES: u64 = 192 << 10;
+
 /// A run of blocks: address and length.
 pub(crate) type Run = (u64, u32);
 
@@ -224,7 +227,7 @@ impl<E: Env> Journal<E> {
                 let sequence = state.sequence;
                 drop(state);
                 self.commit(parts, sequence)?;
-            } else if taken + bytes > self.free_bytes() / 2 {
+            } else if taken + bytes + SLACK_BYTES > self.free_bytes() {
                 drop(state);
                 self.checkpoint(parts, 0)?;
             } else {
@@ -379,6 +382,9 @@ impl<E: Env> Journal<E> {
         head.freed_metadata
             .push_back((sequence, pending.freed_metadata));
         self.committed.store(sequence, Ordering::Release);
+        if self.wants_checkpoint() {
+            self.env.wake_background();
+        }
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use bento_api::{Errno, FileKind, FileSystem, RenameFlags, SetXattr};
+use bento_sim::SimDisk;
 use logfs_tests::fresh;
 
 const MIB: u64 = 1 << 20;
@@ -190,4 +191,32 @@ fn a_full_disk_refuses_writes_and_still_deletes() {
     // One segment may have become one for inodes or metadata.
     let left = sim.fs().statfs().unwrap().blocks_free;
     assert!(left + 1024 >= free, "{left} blocks free of {free}");
+}
+
+#[test]
+fn damage_stops_changes_and_is_noted_on_the_device() {
+    let sim = fresh(32 * MIB);
+    sim.mkdir(b"/before", 0o755).unwrap();
+    sim.symlink(&[b'x'; 3000], b"/link").unwrap();
+    let disk = sim.unmount().unwrap();
+    let mut image = disk.image();
+    let mut block = [0; 4096];
+    let damaged = (0..image.size_bytes() / 4096).find(|address| {
+        image.read(address * 4096, &mut block);
+        block.starts_with(b"LgFS") && block[8] == 12
+    });
+    image.write(damaged.unwrap() * 4096 + 100, b"?");
+    let sim: logfs_tests::Mounted = bento_sim::Sim::mount(SimDisk::from_image(image), 1).unwrap();
+    sim.mkdir(b"/after", 0o755).unwrap();
+    assert_eq!(sim.readlink(b"/link").err(), Some(Errno::EUCLEAN));
+    assert_eq!(sim.mkdir(b"/late", 0o755).err(), Some(Errno::EROFS));
+    let disk = sim.unmount().unwrap();
+    let sim: logfs_tests::Mounted = bento_sim::Sim::mount(disk, 2).unwrap();
+    let warned = sim
+        .env()
+        .logged()
+        .iter()
+        .any(|(_, line)| line.contains("damaged"));
+    assert!(warned, "the next mount says that there was damage");
+    sim.stat(b"/after").unwrap();
 }
