@@ -11,7 +11,7 @@
 //! | `tx` | one operation's part of a transaction |
 //! | `tree` | B+trees over blocks |
 //! | `inode`, `extent`, `dir`, `xattr`, `orphan` | what the blocks hold |
-//! | `data`, `namei` | the operations on files and names |
+//! | `data`, `namei`, `rename` | the operations on files and names |
 //! | `mount` | starting, stopping, and the [`FileSystem`](bento_api::FileSystem) interface |
 //!
 //! It runs on any [`Env`](bento_api::Env) and does not know which.
@@ -32,6 +32,7 @@ mod namei;
 mod options;
 mod orphan;
 pub mod recovery;
+mod rename;
 mod space;
 mod tree;
 mod tx;

@@ -1,19 +1,16 @@
-//! Names: making, linking, removing and moving them.
+//! Names: finding, making, linking and removing them. Moving them is in `rename`.
 //!
-//! Operations that touch one directory share the `namespace` lock; a rename between two directories
-//! takes it, so that the order in which two directories are locked can't differ.
+//! These operations touch one directory and share the `namespace` lock.
 
 use crate::LogFs;
 use crate::dir::{self, Found};
 use crate::extent;
-use crate::inode::{Inode, State, WriteGuard, now};
+use crate::inode::{Inode, State, now};
 use crate::tx::{Cost, Tx};
 use crate::xattr;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bento_api::{
-    Created, Env, Errno, FileKind, Ino, NewInode, RenameFlags, Renamed, Result, RwLock, Unlinked,
-};
+use bento_api::{Created, Env, Errno, FileKind, Ino, NewInode, Result, RwLock, Unlinked};
 use logfs_format::{
     BLOCK_BYTES, BlockHeader, BlockKind, Extent, HEADER_BYTES, Inode as DiskInode, InodeFlags,
     OrphanSlot,
@@ -34,16 +31,16 @@ const CREATE_COST: Cost = Cost::of(24, 16);
 /// What removing a name may need.
 const REMOVE_COST: Cost = Cost::privileged(24, 4);
 
-fn is_dir(state: &State) -> bool {
+pub(crate) fn is_dir(state: &State) -> bool {
     FileKind::from_mode(state.disk.mode.get()) == Some(FileKind::Directory)
 }
 
-fn dirent_type(state: &State) -> u8 {
+pub(crate) fn dirent_type(state: &State) -> u8 {
     (state.disk.mode.get() >> 12) as u8
 }
 
 /// A directory that may get new names: not one that has been removed.
-fn check_dir(state: &State) -> Result<()> {
+pub(crate) fn check_dir(state: &State) -> Result<()> {
     if !is_dir(state) {
         return Err(Errno::ENOTDIR);
     }
@@ -54,7 +51,7 @@ fn check_dir(state: &State) -> Result<()> {
     }
 }
 
-fn add_links(state: &mut State, change: i32) {
+pub(crate) fn add_links(state: &mut State, change: i32) {
     let nlink = state.disk.nlink.get().saturating_add_signed(change);
     state.disk.nlink.set(nlink);
 }
@@ -72,7 +69,12 @@ impl<E: Env> LogFs<E> {
     }
 
     /// The contents of a changed directory's inode: times, and the block it lives in.
-    fn store_dir(&self, tx: &Tx<'_, E>, inode: &Inode<E>, state: &mut State) -> Result<()> {
+    pub(crate) fn store_dir(
+        &self,
+        tx: &Tx<'_, E>,
+        inode: &Inode<E>,
+        state: &mut State,
+    ) -> Result<()> {
         let now = now(self);
         state.disk.mtime = now;
         state.disk.ctime = now;
@@ -82,7 +84,12 @@ impl<E: Env> LogFs<E> {
     }
 
     /// The contents of an inode whose names changed.
-    fn store_child(&self, tx: &Tx<'_, E>, inode: &Inode<E>, state: &mut State) -> Result<()> {
+    pub(crate) fn store_child(
+        &self,
+        tx: &Tx<'_, E>,
+        inode: &Inode<E>,
+        state: &mut State,
+    ) -> Result<()> {
         state.disk.ctime = now(self);
         state.store(tx)?;
         inode.touch(tx, false);
@@ -289,7 +296,12 @@ impl<E: Env> LogFs<E> {
     }
 
     /// Takes one name (of a directory: all) from an inode; without names it is an orphan.
-    fn drop_link(&self, tx: &Tx<'_, E>, inode: &Inode<E>, state: &mut State) -> Result<()> {
+    pub(crate) fn drop_link(
+        &self,
+        tx: &Tx<'_, E>,
+        inode: &Inode<E>,
+        state: &mut State,
+    ) -> Result<()> {
         if is_dir(state) {
             state.disk.nlink.set(0);
         } else {
@@ -303,7 +315,7 @@ impl<E: Env> LogFs<E> {
     }
 
     /// Pins what an entry names. An entry that names its own directory would lock it twice.
-    fn pin_child(&self, parent: &State, found: Found) -> Result<Arc<Inode<E>>> {
+    pub(crate) fn pin_child(&self, parent: &State, found: Found) -> Result<Arc<Inode<E>>> {
         let report = |why: &str| {
             let (dir, ino) = (parent.ino, found.ino);
             self.reporter.corrupt(format_args!(
@@ -317,189 +329,6 @@ impl<E: Env> LogFs<E> {
             Err(Errno::ESTALE) => Err(report("which does not exist")),
             other => other,
         }
-    }
-
-    pub(crate) fn move_name(
-        &self,
-        from: (Ino, &[u8]),
-        to: (Ino, &[u8]),
-        flags: RenameFlags,
-    ) -> Result<Renamed> {
-        let (from_dir, to_dir) = (self.inode(from.0)?, self.inode(to.0)?);
-        let mut pinned = Vec::new();
-        let result = self.transact(Cost::of(40, 16), |tx| {
-            let names = Names {
-                tx,
-                from: from.1,
-                to: to.1,
-                flags,
-            };
-            if from_dir.ino == to_dir.ino {
-                let _namespace = self.namespace.read();
-                let mut dir = from_dir.write();
-                self.move_locked(&names, (&from_dir, &mut dir), None, &mut pinned)
-            } else {
-                let _namespace = self.namespace.write();
-                let (mut first, mut second) = (from_dir.write(), to_dir.write());
-                let to = Some((&*to_dir, &mut *second));
-                self.move_locked(&names, (&from_dir, &mut first), to, &mut pinned)
-            }
-        });
-        pinned.into_iter().for_each(|ino| self.unpin(ino));
-        result
-    }
-
-    /// A rename with its directories locked; `to` is `None` if there is only one.
-    fn move_locked(
-        &self,
-        names: &Names<'_, E>,
-        from: (&Inode<E>, &mut State),
-        mut to: Option<(&Inode<E>, &mut State)>,
-        pinned: &mut Vec<Ino>,
-    ) -> Result<Renamed> {
-        let Names { tx, flags, .. } = *names;
-        let (from_inode, from) = from;
-        check_dir(from)?;
-        let source = dir::lookup(self, from, names.from)?.ok_or(Errno::ENOENT)?;
-        let to_state = to.as_ref().map_or(&*from, |(_, state)| &**state);
-        check_dir(to_state)?;
-        let to_ino = to_state.ino;
-        let target = dir::lookup(self, to_state, names.to)?;
-        match (target, flags) {
-            (Some(_), RenameFlags::NoReplace) => return Err(Errno::EEXIST),
-            (None, RenameFlags::Exchange) => return Err(Errno::ENOENT),
-            _ => {}
-        }
-        let same = target.is_some_and(|found| found.ino == source.ino);
-        if source.ino == to_ino {
-            return Err(Errno::EINVAL);
-        }
-        if target.is_some_and(|found| found.ino == from.ino) {
-            return Err(Errno::ENOTEMPTY);
-        }
-        let child = self.pin_child(from, source)?;
-        pinned.push(Ino(source.ino));
-        let other = match target.filter(|_| !same) {
-            Some(found) => {
-                let inode = self.pin_child(to_state, found)?;
-                pinned.push(Ino(found.ino));
-                Some((found, inode))
-            }
-            None => None,
-        };
-        let (mut state, mut other_state) =
-            lock_pair(&child, other.as_ref().map(|(_, inode)| &**inode));
-        if same {
-            // Two names of one inode: POSIX wants nothing to happen.
-            let attr = state.attr();
-            let to_dir = to.as_ref().map_or(from.attr(), |(_, state)| state.attr());
-            return Ok(Renamed {
-                from_dir: from.attr(),
-                to_dir,
-                inode: attr,
-                target: Some(attr),
-            });
-        }
-        if let Some(other_state) = &other_state
-            && flags == RenameFlags::Replace
-        {
-            check_replace(&state, other_state)?;
-        }
-        let source_is_dir = is_dir(&state);
-        let other_is_dir = other_state.as_ref().is_some_and(|state| is_dir(state));
-        match (&other, flags) {
-            (Some((found, _)), RenameFlags::Exchange) => {
-                let (a, b) = (dirent_type(&state), found.dirent_type);
-                let to_state = to.as_ref().map_or(&*from, |(_, state)| &**state);
-                dir::replace(self, tx, to_state, *found, source.ino, a)?;
-                dir::replace(self, tx, from, source, found.ino, b)?;
-            }
-            (Some((found, _)), _) => {
-                let to_state = to.as_ref().map_or(&*from, |(_, state)| &**state);
-                dir::replace(self, tx, to_state, *found, source.ino, dirent_type(&state))?;
-                dir::remove(self, tx, from, names.from, source)?;
-            }
-            (None, _) => {
-                let kind = dirent_type(&state);
-                let to_state = to.as_mut().map_or(&mut *from, |(_, state)| &mut **state);
-                dir::insert(self, tx, to_state, names.to, source.ino, kind)?;
-                dir::remove(self, tx, from, names.from, source)?;
-            }
-        }
-        // Directories count the directories in them.
-        let exchange = flags == RenameFlags::Exchange;
-        let replaced_dir = other_is_dir && !exchange;
-        if let Some((_, to_state)) = &mut to {
-            let moved = i32::from(source_is_dir) - i32::from(exchange && other_is_dir);
-            add_links(from, -moved);
-            add_links(to_state, moved - i32::from(replaced_dir));
-        } else if replaced_dir {
-            add_links(from, -1);
-        }
-        if source_is_dir {
-            state.disk.parent.set(to_ino);
-        }
-        self.store_child(tx, &child, &mut state)?;
-        if let (Some((_, inode)), Some(other_state)) = (&other, &mut other_state) {
-            if exchange {
-                if other_is_dir {
-                    other_state.disk.parent.set(from.ino);
-                }
-                self.store_child(tx, inode, other_state)?;
-            } else {
-                self.drop_link(tx, inode, other_state)?;
-            }
-        }
-        self.store_dir(tx, from_inode, from)?;
-        let to_attr = match to {
-            Some((inode, to_state)) => {
-                self.store_dir(tx, inode, to_state)?;
-                to_state.attr()
-            }
-            None => from.attr(),
-        };
-        Ok(Renamed {
-            from_dir: from.attr(),
-            to_dir: to_attr,
-            inode: state.attr(),
-            target: other_state.map(|state| state.attr()),
-        })
-    }
-}
-
-/// What a rename is about.
-struct Names<'a, E: Env> {
-    tx: &'a Tx<'a, E>,
-    from: &'a [u8],
-    to: &'a [u8],
-    flags: RenameFlags,
-}
-
-/// Locks one or two inodes, by number.
-fn lock_pair<'a, E: Env>(
-    first: &'a Inode<E>,
-    second: Option<&'a Inode<E>>,
-) -> (WriteGuard<'a, E>, Option<WriteGuard<'a, E>>) {
-    match second {
-        None => (first.write(), None),
-        Some(second) if first.ino < second.ino => {
-            let guard = first.write();
-            (guard, Some(second.write()))
-        }
-        Some(second) => {
-            let guard = second.write();
-            (first.write(), Some(guard))
-        }
-    }
-}
-
-/// Whether one inode may take the place of another.
-fn check_replace(source: &State, target: &State) -> Result<()> {
-    match (is_dir(source), is_dir(target)) {
-        (true, false) => Err(Errno::ENOTDIR),
-        (false, true) => Err(Errno::EISDIR),
-        (true, true) if target.disk.dir_entries.get() > 0 => Err(Errno::ENOTEMPTY),
-        _ => Ok(()),
     }
 }
 
