@@ -343,7 +343,6 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
         let balance = self.space.balance();
         let (inodes_used, inodes_free) = self.space.inodes();
         let inodes_free = inodes_free.min(INODES_SHOWN_MAX);
-        let free = balance.available();
         let root_only = self.superblock.root_reserved_blocks.get();
         let uuid = self.superblock.header.uuid;
         let mut id = [0; 8];
@@ -352,9 +351,9 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
         }
         Ok(StatFs {
             block_bytes: BLOCK_BYTES as u32,
-            blocks: self.layout.segment_count * u64::from(self.layout.segment_blocks),
-            blocks_free: free,
-            blocks_available: free.saturating_sub(root_only),
+            blocks: self.space.capacity(),
+            blocks_free: balance.unused(),
+            blocks_available: balance.available().saturating_sub(root_only),
             inodes: inodes_used.saturating_add(inodes_free),
             inodes_free,
             fsid: u64::from_le_bytes(id),

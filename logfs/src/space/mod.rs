@@ -79,6 +79,21 @@ impl<E: Env> Space<E> {
         self.state.lock().balance
     }
 
+    /// Blocks that can hold data or metadata, those in use included.
+    pub(crate) fn capacity(&self) -> u64 {
+        let state = self.state.lock();
+        let blocks = |entry: &Segment| match entry.kind {
+            SegmentKind::Inodes => entry.live,
+            SegmentKind::Free => self.layout.usable_blocks(SegmentKind::Data),
+            kind => self.layout.usable_blocks(kind),
+        };
+        state
+            .segments
+            .iter()
+            .map(|entry| u64::from(blocks(entry)))
+            .sum()
+    }
+
     /// Inodes in use, and how many more there could be.
     pub(crate) fn inodes(&self) -> (u64, u64) {
         let state = self.state.lock();

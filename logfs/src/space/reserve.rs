@@ -27,6 +27,12 @@ impl Balance {
         self.room(self.pool, self.kept_for_overwrites())
     }
 
+    /// Blocks that nobody uses and nothing was promised, the pool included.
+    pub(crate) fn unused(&self) -> u64 {
+        let promised = self.reserved_data + self.reserved_metadata;
+        (self.free_data + self.free_metadata).saturating_sub(promised)
+    }
+
     /// The part of the pool that lies in data segments.
     fn kept_for_overwrites(&self) -> u64 {
         self.pool / 4
