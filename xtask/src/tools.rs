@@ -1,4 +1,5 @@
-//! The programs that come with logfs, under the names by which the system calls them.
+//! The programs that come with logfs, under the names by which the system calls them, and those
+//! that test it.
 
 use crate::command::{cargo, step};
 use crate::workspace::Workspace;
@@ -13,6 +14,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("mount.fuse.logfs", "logfs-fuse"),
     ("memfs-fuse", "memfs-fuse"),
     ("mount.fuse.memfs", "memfs-fuse"),
+    ("exercise", "exercise"),
 ];
 
 /// A program and the name that it is installed under.

@@ -1,6 +1,7 @@
 //! All tests of the tree, in parts that can be run alone.
 
 mod checks;
+mod exercise;
 mod fsx;
 mod machine;
 mod pjdfstest;
@@ -93,6 +94,8 @@ const PARTS: &[Part] = &[
     part("fsx-uml", "fsx on logfs in the UML kernel, a million operations", Long, has_logfs, fsx::logfs_uml),
     part("fsx-fuse", "fsx on logfs over FUSE, a million operations", Long, has_logfs_fuse, fsx::logfs_fuse),
     part("fsx-stock", "fsx on logfs in Debian's kernel, 20,000 operations", Long, has_logfs, fsx::logfs_stock),
+    part("exercise-ext4", "exercise on ext4: shows that the program works", Long, anywhere, exercise::ext4),
+    part("exercise-uml", "buffered and direct operations on logfs in the UML kernel", Long, has_logfs, exercise::logfs_uml),
 ];
 
 fn anywhere(_: &Workspace) -> bool {

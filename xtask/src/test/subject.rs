@@ -56,6 +56,16 @@ impl Subject {
         }
     }
 
+    /// The command that mounts it on /mnt once it has been made.
+    pub(super) fn mount_again(self) -> &'static str {
+        match self {
+            Subject::Ext4 => "mount -t ext4 $DISK0 /mnt",
+            Subject::Memfs(_) => "mount -t memfs none /mnt",
+            Subject::Logfs(_) => "mount -t logfs $DISK0 /mnt",
+            Subject::LogfsFuse => "mount -t fuse.logfs $DISK0 /mnt",
+        }
+    }
+
     /// The commands that unmount it and make sure that it is whole.
     pub(super) fn unmount(self) -> &'static str {
         match self {
