@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: the main job, end to end, in a real kernel.
 
+mod host;
 mod input;
 mod log_writes;
 mod scripts;
@@ -7,13 +8,16 @@ mod table;
 
 use crate::counts::Counts;
 use crate::kernel::Kernel;
+use crate::kmod::Target;
 use crate::vm::disk::Disk;
 use crate::vm::machine::{Machine, tail};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
+use host::Host;
 use input::Input;
 use log_writes::Log;
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,11 +31,14 @@ use tempfile::TempDir;
 /// flushed are dropped, or torn at a sector. After each cut it checks the disk, mounts it, and
 /// verifies by checksum every file whose fsync had returned. Then it does the same work on logfs
 /// and ext4 and compares. The exit status is 0 only if all of it held.
+///
+/// `--kernel host` does that in the kernel that is running here, as root: it loads the modules, works
+/// on disks in sparse files below cargo's target directory, and removes all that afterwards.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The kernel to show it in
-    #[arg(long, value_enum, default_value_t = Kernel::Stock)]
-    kernel: Kernel,
+    #[arg(long, value_enum, default_value_t = Target::Stock)]
+    kernel: Target,
 
     /// How many times to cut the power
     #[arg(long, value_name = "N", default_value_t = 20)]
@@ -78,7 +85,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(3600);
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
     let workspace = Workspace::find()?;
-    let demo = Demo::prepare(&workspace, arguments.kernel)?;
+    let demo = Demo::prepare(&workspace, arguments.kernel, arguments.file_system)?;
     demo.cut_power(arguments.file_system, arguments.cuts, seed)?;
     if !arguments.no_comparison {
         println!("{}", demo.comparison(arguments.file_system)?);
@@ -91,7 +98,7 @@ const TEST_CUTS: u32 = 5;
 
 /// Power cuts of logfs in the UML kernel, as a test.
 pub(crate) fn power_cuts_uml(workspace: &Workspace) -> Result<Counts> {
-    let demo = Demo::prepare(workspace, Kernel::Uml)?;
+    let demo = Demo::prepare(workspace, Target::Uml, FileSystem::Logfs)?;
     demo.cut_power(FileSystem::Logfs, TEST_CUTS, fastrand::u64(..))?;
     Ok(Counts {
         passed: u64::from(TEST_CUTS),
@@ -103,24 +110,45 @@ pub(crate) fn power_cuts_uml(workspace: &Workspace) -> Result<Counts> {
 struct Demo<'a> {
     workspace: &'a Workspace,
     input: Input,
-    /// The machine that every step has one like.
-    machine: Machine,
+    place: Place,
     dir: TempDir,
 }
 
+/// Where the steps run.
+enum Place {
+    /// The machine that every step has one like.
+    Machine(Box<Machine>),
+    Host(Host),
+}
+
+/// How a step ended.
+struct Ended {
+    succeeded: bool,
+    faults: Vec<String>,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    console: String,
+}
+
 impl<'a> Demo<'a> {
-    fn prepare(workspace: &'a Workspace, kernel: Kernel) -> Result<Demo<'a>> {
-        let input = Input::prepare()?;
-        let mut machine = Machine::prepare(workspace, kernel)?;
-        machine.load_modules(workspace, &["logfs".to_owned()])?;
-        machine.time_limit = TIME_LIMIT;
-        machine.capture = true;
+    fn prepare(
+        workspace: &'a Workspace,
+        target: Target,
+        file_system: FileSystem,
+    ) -> Result<Demo<'a>> {
         let dir = TempDir::with_prefix_in("demo-", workspace.target())?;
-        machine.exchange = dir.path().join("exchange");
+        let place = match target {
+            Target::Stock => Place::machine(workspace, Kernel::Stock, dir.path())?,
+            Target::Uml => Place::machine(workspace, Kernel::Uml, dir.path())?,
+            Target::Host => {
+                let wants_modules = file_system == FileSystem::Logfs;
+                Place::Host(Host::prepare(workspace, wants_modules, dir.path())?)
+            }
+        };
         Ok(Demo {
             workspace,
-            input,
-            machine,
+            input: Input::prepare()?,
+            place,
             dir,
         })
     }
@@ -209,7 +237,7 @@ impl<'a> Demo<'a> {
         Ok(table::compare(file_system.name(), &ours, &theirs))
     }
 
-    /// Runs a script in a machine of its own and returns its standard output.
+    /// Runs a script and returns its standard output.
     fn run(
         &self,
         file_system: FileSystem,
@@ -217,8 +245,6 @@ impl<'a> Demo<'a> {
         script: &str,
         variables: &[(&str, String)],
     ) -> Result<String> {
-        let mut machine = self.machine.clone();
-        machine.disks = disks.to_vec();
         let mut command = vec!["env".into(), format!("FS={}", file_system.name()).into()];
         let paths = [
             ("SOURCE", &self.input.source),
@@ -232,17 +258,54 @@ impl<'a> Demo<'a> {
                 .map(|(name, value)| format!("{name}={value}").into()),
         );
         command.extend(["bash".into(), "-c".into(), script.into()]);
-        let outcome = machine.run(self.workspace, &command)?;
-        let stdout = String::from_utf8_lossy(&outcome.stdout).into_owned();
+        let ended = self
+            .place
+            .run(self.workspace, self.dir.path(), disks, &command)?;
+        let stdout = String::from_utf8_lossy(&ended.stdout).into_owned();
         ensure!(
-            outcome.code == 0 && outcome.faults.is_empty(),
-            "exit status {}, kernel faults: {:?}\n{stdout}{}\nconsole:\n{}",
-            outcome.code,
-            outcome.faults,
-            String::from_utf8_lossy(&outcome.stderr),
-            tail(&outcome.console)
+            ended.succeeded && ended.faults.is_empty(),
+            "the step failed, kernel faults: {:?}\n{stdout}{}\nconsole:\n{}",
+            ended.faults,
+            String::from_utf8_lossy(&ended.stderr),
+            tail(&ended.console)
         );
         Ok(stdout)
+    }
+}
+
+impl Place {
+    fn machine(workspace: &Workspace, kernel: Kernel, dir: &Path) -> Result<Place> {
+        let mut machine = Machine::prepare(workspace, kernel)?;
+        machine.load_modules(workspace, &["logfs".to_owned()])?;
+        machine.time_limit = TIME_LIMIT;
+        machine.capture = true;
+        machine.exchange = dir.join("exchange");
+        Ok(Place::Machine(Box::new(machine)))
+    }
+
+    /// Runs a command in a machine of its own, or here.
+    fn run(
+        &self,
+        workspace: &Workspace,
+        dir: &Path,
+        disks: &[Disk],
+        command: &[OsString],
+    ) -> Result<Ended> {
+        match self {
+            Place::Machine(machine) => {
+                let mut machine = machine.clone();
+                machine.disks = disks.to_vec();
+                let outcome = machine.run(workspace, command)?;
+                Ok(Ended {
+                    succeeded: outcome.code == 0,
+                    faults: outcome.faults,
+                    stdout: outcome.stdout,
+                    stderr: outcome.stderr,
+                    console: outcome.console,
+                })
+            }
+            Place::Host(host) => host.run(dir, disks, command),
+        }
     }
 }
 

@@ -7,11 +7,11 @@
 /// fsync has returned, `synced-N` lists checksums of these files, and the log gets the mark N.
 pub(super) const WRITE_WITH_LOG: &str = r#"
 set -e
-dmsetup create --noudevsync log --table "0 $(blockdev --getsz $DISK0) log-writes $DISK0 $DISK1"
+dmsetup create --noudevsync logfs-demo --table "0 $(blockdev --getsz $DISK0) log-writes $DISK0 $DISK1"
 dmsetup mknodes
-DEVICE=/dev/mapper/log
+DEVICE=/dev/mapper/logfs-demo
 mkfs -t $FS $DEVICE </dev/null >&2
-dmsetup message log 0 mark made
+dmsetup message logfs-demo 0 mark made
 mount -t $FS $DEVICE /mnt
 git clone --quiet --no-hardlinks --config core.fsync=all $REPOSITORY /mnt/clone &
 number=0
@@ -25,13 +25,13 @@ for dir in fs/*/ kernel/*/ include/*/; do
     (cd /mnt/tree && sync $files)
     number=$((number + 1))
     sha256sum $files > $EXCHANGE/synced-$number
-    dmsetup message log 0 mark $number
+    dmsetup message logfs-demo 0 mark $number
 done
 wait $!
 sync
 cd /
 umount /mnt
-dmsetup remove --noudevsync log
+dmsetup remove --noudevsync --retry logfs-demo
 echo $number
 "#;
 
@@ -82,4 +82,40 @@ timed write stream
 timed read read_stream
 timed remove remove
 umount /mnt
+"#;
+
+/// Runs a command with the modules (`NAME.ko`) and disk images that stand before `--`, on a kernel
+/// that others use: mounts and processes are in namespaces of their own and end with the command,
+/// and what was set up for it is taken down, however it ends.
+pub(super) const ON_HOST: &str = r#"
+set -e
+if dmsetup info logfs-demo >/dev/null 2>&1; then
+    echo "there is a device logfs-demo already; if no other demo runs, dmsetup remove logfs-demo" >&2
+    exit 1
+fi
+loops=() modules=()
+again() { for pause in .1 .3 1 3 -; do "$@" && return; [ $pause = - ] || sleep $pause; done; return 1; }
+clean_up() {
+    status=$?
+    set +e
+    if dmsetup info logfs-demo >/dev/null 2>&1; then again dmsetup remove logfs-demo || status=1; fi
+    for device in "${loops[@]}"; do losetup --detach $device || status=1; done
+    for module in "${modules[@]}"; do again rmmod $module || status=1; done
+    exit $status
+}
+trap clean_up EXIT
+while [ "$1" != -- ]; do
+    case $1 in
+    *.ko)
+        insmod "$1"
+        modules=($(basename "$1" .ko) "${modules[@]}") ;;
+    *)
+        device=$(losetup --find --show "$1")
+        export DISK${#loops[@]}=$device
+        loops+=($device) ;;
+    esac
+    shift
+done
+shift
+unshare --mount --pid --fork --kill-child --mount-proc "$@"
 "#;

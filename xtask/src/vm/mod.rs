@@ -1,6 +1,6 @@
 //! `cargo xtask vm`: one command in a kernel of its own.
 
-mod console;
+pub(crate) mod console;
 pub(crate) mod disk;
 mod initramfs;
 pub(crate) mod machine;
