@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{env, fmt, fs, thread};
 use tempfile::TempDir;
 use vm_init::{CONTROL_DIR, STATUS_FILE, Spec, Status};
 
@@ -76,9 +76,45 @@ pub(crate) struct Outcome {
     pub(crate) console: String,
 }
 
+/// What a kernel says when it starts its first process.
+const FIRST_PROCESS: &str = "Run /init as init process";
+
+/// Boots that are tried before a kernel counts as broken.
+const BOOTS_MAX: u32 = 3;
+
+/// The kernel died before its first process started: nothing of ours was in it yet. QEMU's emulated
+/// processor does that to a healthy kernel now and then.
+#[derive(Debug)]
+struct LostAtBoot(String);
+
+impl fmt::Display for LostAtBoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the kernel died while it booted; its last lines:\n{}",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for LostAtBoot {}
+
 impl Machine {
     /// Boots, runs the command and powers off.
     pub(crate) fn run(&self, workspace: &Workspace, command: &[OsString]) -> Result<Outcome> {
+        let mut boots = 1;
+        loop {
+            match self.run_once(workspace, command) {
+                Err(error) if error.is::<LostAtBoot>() && boots < BOOTS_MAX => {
+                    eprintln!("The {} kernel died while it booted; once more", self.kernel);
+                    boots += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn run_once(&self, workspace: &Workspace, command: &[OsString]) -> Result<Outcome> {
         let parent = workspace.target().join("vm");
         fs::create_dir_all(&parent)?;
         let dir = TempDir::with_prefix_in("run-", &parent)
@@ -134,6 +170,9 @@ impl Machine {
                 "the machine could not be set up: {reason}; the console's last lines:\n{}",
                 tail(&console)
             ),
+            None if self.kernel == Kernel::Stock && !console.contains(FIRST_PROCESS) => {
+                return Err(LostAtBoot(tail(&console)).into());
+            }
             None => {
                 let messages = fs::read_to_string(run.dir.join("messages")).unwrap_or_default();
                 bail!(
