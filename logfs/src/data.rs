@@ -400,7 +400,8 @@ impl<E: Env> LogFs<E> {
                 .unreserve_data(state.delayed.remove(first, u64::MAX));
             self.drop_placed(&mut state, first, u64::MAX);
             let at = self.unmap(tx, &mut state, first, u64::MAX)?;
-            if at < u64::MAX {
+            // Without names it is on the list already, and will lose everything.
+            if at < u64::MAX && state.disk.nlink.get() > 0 {
                 self.add_orphan(tx, &mut state, OrphanSlot::Truncating(inode.ino))?;
             }
             state.disk.size_bytes.set(size);
@@ -417,7 +418,7 @@ impl<E: Env> LogFs<E> {
             at = self.transact(UNMAP_COST, |tx| {
                 let mut state = inode.write();
                 let at = self.unmap(tx, &mut state, at, u64::MAX)?;
-                if at == u64::MAX {
+                if at == u64::MAX && state.disk.nlink.get() > 0 {
                     self.remove_orphan(tx, &mut state)?;
                 }
                 state.store(tx)?;

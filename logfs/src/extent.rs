@@ -88,15 +88,16 @@ pub(crate) fn at_or_after<E: Env>(
 fn at_or_before<E: Env>(fs: &LogFs<E>, state: &State, file_block: u64) -> Result<Option<Extent>> {
     if !has_tree(state) {
         let extents = inline_extents(state)?;
-        return Ok(extents
+        return extents
             .iter()
             .rev()
             .find(|e| e.file_block.get() <= file_block)
-            .copied());
+            .map(|extent| checked(fs, state, *extent))
+            .transpose();
     }
     tree_of(state)?
         .seek_back(fs, file_block)?
-        .map(|record| decode(&record))
+        .map(|record| checked(fs, state, decode(&record)?))
         .transpose()
 }
 
@@ -182,6 +183,7 @@ pub(crate) fn cut(extent: Extent, from: u64, to: u64) -> Extent {
 }
 
 fn put<E: Env>(fs: &LogFs<E>, tx: &Tx<'_, E>, state: &mut State, extent: Extent) -> Result<()> {
+    tx.mark_changed();
     if has_tree(state) {
         return with_tree(state, |tree| {
             tree.insert(fs, tx, bytemuck::bytes_of(&extent))
@@ -210,6 +212,7 @@ fn put<E: Env>(fs: &LogFs<E>, tx: &Tx<'_, E>, state: &mut State, extent: Extent)
 }
 
 fn remove_key<E: Env>(fs: &LogFs<E>, tx: &Tx<'_, E>, state: &mut State, key: u64) -> Result<()> {
+    tx.mark_changed();
     if !has_tree(state) {
         let mut extents = inline_extents(state)?.to_vec();
         extents.retain(|extent| extent.file_block.get() != key);

@@ -40,6 +40,8 @@ pub struct LogFs<E: Env> {
     pub(crate) namespace: E::RwLock<()>,
     superblock: Box<Superblock>,
     options: E::Mutex<Options>,
+    /// Orphans that a crash has left and that nobody has finished with: a read-only mount must not.
+    unfinished: E::Mutex<Vec<Orphan>>,
     /// When the running transaction was last committed for its age.
     last_commit_ns: E::Mutex<u64>,
 }
@@ -178,6 +180,7 @@ impl<E: Env> LogFs<E> {
             namespace: RwLock::new(()),
             superblock: Box::new(*superblock),
             options: Mutex::new(*options),
+            unfinished: Mutex::new(Vec::new()),
             last_commit_ns: Mutex::new(now_ns),
             env,
         };
@@ -188,16 +191,19 @@ impl<E: Env> LogFs<E> {
         let prepared = Self::prepare(&env, mount)?;
         let read_only = prepared.read_only;
         let (fs, found) = Self::assemble(env, prepared)?;
+        *fs.unfinished.lock() = found;
         if !read_only {
             fs.begin_writing()?;
-            fs.finish_orphans(&found);
         }
         Ok(fs)
     }
 
-    /// Notes on the device that it is in use.
+    /// Notes on the device that it is in use, and finishes what a crash has left to be done.
     fn begin_writing(&self) -> Result<()> {
-        self.journal.checkpoint(&self.parts(), 0)
+        self.journal.checkpoint(&self.parts(), 0)?;
+        let unfinished = core::mem::take(&mut *self.unfinished.lock());
+        self.finish_orphans(&unfinished);
+        Ok(())
     }
 
     /// Frees inodes without names and finishes truncations that a crash has cut off.

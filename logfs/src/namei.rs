@@ -99,30 +99,32 @@ impl<E: Env> LogFs<E> {
     pub(crate) fn make(&self, dir: Ino, name: &[u8], new: &NewInode<'_>) -> Result<Created> {
         check_new(new)?;
         let dir = self.inode(dir)?;
-        self.transact(make_cost(new), |tx| {
-            let _namespace = self.namespace.read();
-            let mut parent = dir.write();
-            check_dir(&parent)?;
-            if dir::lookup(self, &parent, name)?.is_some() {
-                return Err(Errno::EEXIST);
-            }
-            if parent.disk.nlink.get() >= NLINK_MAX {
-                return Err(Errno::EMLINK);
-            }
-            let mut state = self.new_inode(tx, new, parent.ino, 1)?;
-            let child_is_dir = is_dir(&state);
-            if child_is_dir {
-                state.disk.nlink.set(2);
-                state.store(tx)?;
-                add_links(&mut parent, 1);
-            }
-            dir::insert(self, tx, &mut parent, name, state.ino, dirent_type(&state))?;
-            self.store_dir(tx, &dir, &mut parent)?;
-            let child = self.pin_new(state.ino, state.disk)?;
-            child.touch(tx, true);
-            Ok(Created {
-                inode: state.attr(),
-                dir: parent.attr(),
+        self.with_space(|| {
+            self.transact(make_cost(new), |tx| {
+                let _namespace = self.namespace.read();
+                let mut parent = dir.write();
+                check_dir(&parent)?;
+                if dir::lookup(self, &parent, name)?.is_some() {
+                    return Err(Errno::EEXIST);
+                }
+                if parent.disk.nlink.get() >= NLINK_MAX {
+                    return Err(Errno::EMLINK);
+                }
+                let mut state = self.new_inode(tx, new, parent.ino, 1)?;
+                let child_is_dir = is_dir(&state);
+                if child_is_dir {
+                    state.disk.nlink.set(2);
+                    state.store(tx)?;
+                    add_links(&mut parent, 1);
+                }
+                dir::insert(self, tx, &mut parent, name, state.ino, dirent_type(&state))?;
+                self.store_dir(tx, &dir, &mut parent)?;
+                let child = self.pin_new(state.ino, state.disk)?;
+                child.touch(tx, true);
+                Ok(Created {
+                    inode: state.attr(),
+                    dir: parent.attr(),
+                })
             })
         })
     }
@@ -130,14 +132,16 @@ impl<E: Env> LogFs<E> {
     pub(crate) fn make_unnamed(&self, dir: Ino, new: &NewInode<'_>) -> Result<bento_api::Attr> {
         check_new(new)?;
         self.inode(dir)?;
-        self.transact(make_cost(new), |tx| {
-            let mut state = self.new_inode(tx, new, dir.0, 0)?;
-            let orphan = OrphanSlot::Unlinked(state.ino);
-            self.add_orphan(tx, &mut state, orphan)?;
-            let child = self.pin_new(state.ino, state.disk)?;
-            child.write().orphan = state.orphan;
-            child.touch(tx, true);
-            Ok(state.attr())
+        self.with_space(|| {
+            self.transact(make_cost(new), |tx| {
+                let mut state = self.new_inode(tx, new, dir.0, 0)?;
+                let orphan = OrphanSlot::Unlinked(state.ino);
+                self.add_orphan(tx, &mut state, orphan)?;
+                let child = self.pin_new(state.ino, state.disk)?;
+                child.write().orphan = state.orphan;
+                child.touch(tx, true);
+                Ok(state.attr())
+            })
         })
     }
 

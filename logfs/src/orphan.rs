@@ -5,15 +5,13 @@ use crate::LogFs;
 use crate::corrupt::Reporter;
 use crate::inode::State;
 use crate::tx::Tx;
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{Env, Errno, Mutex, Result};
 use core::mem::offset_of;
 use logfs_format::le::Le64;
 use logfs_format::{BlockHeader, BlockKind, ORPHANS_PER_BLOCK, OrphanBlock, OrphanSlot, block};
-
-/// Longest chain that a mount follows.
-const CHAIN_MAX: usize = 1 << 20;
 
 /// An entry of the list, and the block and slot that it is in.
 pub(crate) type Orphan = (OrphanSlot, (u64, u32));
@@ -41,7 +39,8 @@ impl<E: Env> Orphans<E> {
             last_block: first,
         };
         let mut address = first;
-        for _ in 0..CHAIN_MAX {
+        let mut seen = BTreeSet::new();
+        while seen.insert(address) {
             let page = cache.read(address, BlockKind::Orphans)?;
             let orphans: &OrphanBlock = block::view(page.bytes(), 0).ok_or(Errno::EUCLEAN)?;
             for (index, raw) in (0u32..).zip(&orphans.slots) {
@@ -62,7 +61,7 @@ impl<E: Env> Orphans<E> {
             }
             address = orphans.next.get();
         }
-        Err(reporter.corrupt(format_args!("orphan list: endless")))
+        Err(reporter.corrupt(format_args!("orphan list: block {address} is in it twice")))
     }
 }
 
@@ -87,6 +86,7 @@ impl<E: Env> LogFs<E> {
         let Some(slot) = state.orphan.take() else {
             return Ok(());
         };
+        tx.mark_changed();
         write_slot(tx, slot, 0)?;
         self.orphans.slots.lock().free.push(slot);
         Ok(())

@@ -152,6 +152,12 @@ impl<E: Env> Tx<'_, E> {
         Ok(())
     }
 
+    /// What is in memory is about to differ from what the transaction has changed in blocks: if the
+    /// operation fails now, it has failed halfway.
+    pub(crate) fn mark_changed(&self) {
+        self.changed.set(true);
+    }
+
     fn grow(&self, bytes: usize) {
         if bytes > 0 {
             self.changed.set(true);

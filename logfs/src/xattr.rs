@@ -166,7 +166,12 @@ impl<E: Env> LogFs<E> {
     ) -> Result<Attr> {
         check(&[(name, value.unwrap_or(&[]))])?;
         let inode = self.inode(ino)?;
-        self.transact(SET_COST, |tx| {
+        // Removing one frees space in the end: it must work on a full disk.
+        let cost = Cost {
+            privileged: value.is_none(),
+            ..SET_COST
+        };
+        self.transact(cost, |tx| {
             let mut state = inode.write();
             let (old, blocks) = load(self, &state)?;
             let mut payload = Vec::with_capacity(old.len());

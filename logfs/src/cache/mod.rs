@@ -79,6 +79,8 @@ struct Shard {
     map: Map,
     /// Blocks that the running transaction changed.
     changed: Vec<u64>,
+    /// Counts the times that blocks were dropped.
+    drops: u64,
 }
 
 /// See the module.
@@ -129,38 +131,50 @@ impl<E: Env> Cache<E> {
     }
 
     fn load(&self, address: u64, kind: BlockKind) -> Result<Arc<Page>> {
-        let mut page = Page::zeroed();
+        loop {
+            self.make_room();
+            let drops = self.shard(address)?.drops;
+            let page = Arc::new(self.fetch(address, kind)?);
+            let mut shard = self.shard(address)?;
+            shard.map.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            // Somebody may have read, and even changed, the block meanwhile: theirs is newer. It may
+            // also have gone home and been dropped again: then what was read may be older.
+            if !shard.map.contains_key(&address) {
+                if shard.drops != drops {
+                    continue;
+                }
+                self.blocks.fetch_add(1, Ordering::Relaxed);
+                shard.map.insert(address, Entry::clean(Arc::clone(&page)));
+                return Ok(page);
+            }
+            let found = shard.map.get(&address).map(|entry| Arc::clone(&entry.page));
+            drop(shard);
+            return self.expect_kind(found.ok_or(Errno::EIO)?, address, kind);
+        }
+    }
+
+    /// Reads a block from the device and checks it.
+    fn fetch(&self, address: u64, kind: BlockKind) -> Result<Page> {
+        let damaged = |why: &dyn core::fmt::Display| {
+            self.reporter
+                .corrupt(format_args!("{} {address}: {why}", kind.name()))
+        };
         let offset_bytes = address
             .checked_mul(BLOCK_BYTES as u64)
             .ok_or(Errno::EUCLEAN)?;
         if offset_bytes >= self.env.device().geometry().size_bytes {
-            return Err(self
-                .reporter
-                .corrupt(format_args!("{} {address}: beyond the device", kind.name())));
+            return Err(damaged(&"beyond the device"));
         }
-        let request = ReadRequest {
+        let mut page = Page::zeroed();
+        let buffer = page.bytes_mut();
+        self.env.device().read(&mut [ReadRequest {
             offset_bytes,
-            buffer: page.bytes_mut(),
-        };
-        self.env.device().read(&mut [request])?;
-        if let Err(fault) = block::verify(page.bytes(), kind, &self.uuid, address) {
-            return Err(self
-                .reporter
-                .corrupt(format_args!("{} {address}: {fault}", kind.name())));
+            buffer,
+        }])?;
+        match block::verify(page.bytes(), kind, &self.uuid, address) {
+            Ok(()) => Ok(page),
+            Err(fault) => Err(damaged(&fault)),
         }
-        self.make_room();
-        let page = Arc::new(page);
-        let mut shard = self.shard(address)?;
-        shard.map.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        // Somebody may have read, and even changed, the block meanwhile: theirs is newer.
-        let blocks = &self.blocks;
-        let entry = shard.map.entry(address).or_insert_with(|| {
-            blocks.fetch_add(1, Ordering::Relaxed);
-            Entry::clean(page)
-        });
-        let page = Arc::clone(&entry.page);
-        drop(shard);
-        self.expect_kind(page, address, kind)
     }
 
     /// Puts `bytes` into a block, from byte `offset` on, as a part of the running transaction, and
@@ -177,7 +191,7 @@ impl<E: Env> Cache<E> {
         loop {
             self.read(address, kind)?;
             let mut shard = self.shard(address)?;
-            let Shard { map, changed } = &mut *shard;
+            let Shard { map, changed, .. } = &mut *shard;
             let Some(entry) = map.get_mut(&address) else {
                 continue;
             };
@@ -218,7 +232,7 @@ impl<E: Env> Cache<E> {
         self.make_room();
         let mut shard = self.shard(address)?;
         shard.map.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        let Shard { map, changed } = &mut *shard;
+        let Shard { map, changed, .. } = &mut *shard;
         let page = Arc::new(page);
         match map.get_mut(&address) {
             Some(entry) => {
@@ -249,7 +263,7 @@ impl<E: Env> Cache<E> {
         let mut all = Vec::new();
         for shard in &self.shards {
             let mut shard = shard.lock();
-            let Shard { map, changed } = &mut *shard;
+            let Shard { map, changed, .. } = &mut *shard;
             all.reserve(changed.len());
             for address in changed.drain(..) {
                 let Some(entry) = map.get_mut(&address) else {
@@ -318,6 +332,7 @@ impl<E: Env> Cache<E> {
             .is_some_and(|entry| entry.changes.is_none())
         {
             shard.map.remove(&address);
+            shard.drops += 1;
             self.blocks.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -344,12 +359,14 @@ impl<E: Env> Cache<E> {
             };
             let mut budget = (count - dropped).min(count.div_ceil(SHARDS).max(16));
             let before = budget;
-            shard.lock().map.retain(|_, entry| {
+            let mut shard = shard.lock();
+            shard.map.retain(|_, entry| {
                 let keep =
                     budget == 0 || !entry.is_clean() || core::mem::take(&mut entry.referenced);
                 budget -= usize::from(!keep);
                 keep
             });
+            shard.drops += u64::from(before > budget);
             dropped += before - budget;
             if dropped >= count {
                 break;

@@ -124,6 +124,7 @@ impl State {
     /// Stores the inode into its block.
     pub(crate) fn store<E: Env>(&self, tx: &Tx<'_, E>) -> Result<()> {
         let place = InoAddress::from_ino(self.ino).ok_or(Errno::EUCLEAN)?;
+        tx.mark_changed();
         tx.write(
             place.block,
             BlockKind::Inodes,

@@ -18,11 +18,11 @@ impl<E: Env> Journal<E> {
         let mut number = self.checkpoint.lock();
         let (target, tail, blocks) = {
             let mut head = self.commit.lock();
-            self.write_running(parts, &mut head)?;
+            let mut blocks = Vec::new();
+            self.write_running(parts, &mut head, Some(&mut blocks))?;
             if self.durable.load(Ordering::Acquire) < self.committed.load(Ordering::Acquire) {
                 self.flush_log(parts, &mut head)?;
             }
-            let blocks = parts.cache.collect_homeless();
             (
                 self.committed.load(Ordering::Acquire),
                 head.position,

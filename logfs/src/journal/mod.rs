@@ -17,7 +17,7 @@ mod checkpoint;
 mod record;
 mod ring;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Homeless};
 use crate::corrupt::Reporter;
 use crate::space::Space;
 use alloc::collections::VecDeque;
@@ -87,6 +87,8 @@ struct State {
     bytes: u64,
     /// Bytes that open handles may yet need.
     reserved: u64,
+    /// Bytes of the transaction that is being written and does not count as used yet.
+    committing: u64,
     pending: Pending,
 }
 
@@ -168,6 +170,7 @@ impl<E: Env> Journal<E> {
                 draining: false,
                 bytes: 0,
                 reserved: 0,
+                committing: 0,
                 pending: Pending::default(),
             }),
             changed: Event::new(),
@@ -204,10 +207,11 @@ impl<E: Env> Journal<E> {
         self.durable.load(Ordering::Acquire)
     }
 
-    /// Whether the running transaction holds anything.
+    /// Whether anything is not durable yet.
     pub(crate) fn is_dirty(&self) -> bool {
         let state = self.state.lock();
-        state.bytes > 0 || !state.pending.is_empty()
+        let running = state.bytes > 0 || !state.pending.is_empty();
+        running || self.durable() < self.committed.load(Ordering::Acquire)
     }
 
     /// Opens a handle in the running transaction, with room in the log for `bytes`, and returns the
@@ -227,7 +231,7 @@ impl<E: Env> Journal<E> {
                 let sequence = state.sequence;
                 drop(state);
                 self.commit(parts, sequence)?;
-            } else if taken + bytes + SLACK_BYTES > self.free_bytes() {
+            } else if taken + state.committing + bytes + SLACK_BYTES > self.free_bytes() {
                 drop(state);
                 self.checkpoint(parts, 0)?;
             } else {
@@ -258,7 +262,7 @@ impl<E: Env> Journal<E> {
         if self.committed.load(Ordering::Acquire) >= sequence {
             return Ok(());
         }
-        self.write_running(parts, &mut head)
+        self.write_running(parts, &mut head, None)
     }
 
     /// Makes a transaction, and all before it, durable.
@@ -271,7 +275,7 @@ impl<E: Env> Journal<E> {
             return self.reporter.check_alive();
         }
         if self.committed.load(Ordering::Acquire) < sequence {
-            self.write_running(parts, &mut head)?;
+            self.write_running(parts, &mut head, None)?;
         }
         if self.durable.load(Ordering::Acquire) >= self.committed.load(Ordering::Acquire) {
             return Ok(());
@@ -311,7 +315,15 @@ impl<E: Env> Journal<E> {
     }
 
     /// Ends the running transaction, starts the next, and writes the record of the one that ended.
-    fn write_running(&self, parts: &Parts<'_, E>, head: &mut Head) -> Result<()> {
+    /// For a checkpoint, `homeless` gets the blocks to be brought home: they are collected before
+    /// the next transaction starts, since from then on its records hold whole blocks and it has to
+    /// count them so.
+    fn write_running(
+        &self,
+        parts: &Parts<'_, E>,
+        head: &mut Head,
+        homeless: Option<&mut Vec<Homeless>>,
+    ) -> Result<()> {
         self.reporter.check_alive()?;
         let mut state = self.state.lock();
         state.draining = true;
@@ -321,14 +333,24 @@ impl<E: Env> Journal<E> {
             self.changed.wait(ticket);
             state = self.state.lock();
         }
+        if let Err(errno) = self.reporter.check_alive() {
+            // Whoever closed the last handle failed halfway: that must not be logged.
+            state.draining = false;
+            drop(state);
+            self.changed.notify_all();
+            return Err(errno);
+        }
         let blocks = parts.cache.commit();
+        if let Some(homeless) = homeless {
+            *homeless = parts.cache.collect_homeless();
+        }
         let pending = core::mem::take(&mut state.pending);
         let sequence = state.sequence;
         let nothing = blocks.is_empty() && pending.is_empty();
         if !nothing {
             state.sequence += 1;
         }
-        state.bytes = 0;
+        state.committing = core::mem::take(&mut state.bytes);
         state.draining = false;
         drop(state);
         self.changed.notify_all();
@@ -338,7 +360,9 @@ impl<E: Env> Journal<E> {
         let mut record = Record::new();
         blocks.iter().for_each(|block| record.add_block(block));
         drop(blocks);
-        self.write_record(parts, head, record, sequence, pending)
+        let result = self.write_record(parts, head, record, sequence, pending);
+        self.state.lock().committing = 0;
+        result
     }
 
     fn write_record(

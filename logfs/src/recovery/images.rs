@@ -94,9 +94,10 @@ impl<'a, E: Env> Images<'a, E> {
             return Ok(false);
         };
         let header_address = self.layout.segment_start(segment);
-        // A block that is claimed was made live by the same record, so its header is here.
+        // Without its header no record has freed it: data that was written into preallocated space
+        // was live before.
         let Some(header) = self.blocks.get(&header_address) else {
-            return Ok(false);
+            return Ok(true);
         };
         block::check_header(header, BlockKind::SegmentHeader, &self.uuid, header_address).map_err(
             |fault| self.damaged(format_args!("segment header {header_address}: {fault}")),

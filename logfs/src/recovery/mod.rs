@@ -19,6 +19,9 @@ use logfs_format::log::{CHECKPOINT_BLOCKS, Item};
 use logfs_format::{BLOCK_BYTES, Checkpoint, Superblock, block};
 use reader::{Reader, Record};
 
+/// No log gets this far: a number beyond it is damage, and must not overflow.
+const NUMBER_MAX: u64 = 1 << 62;
+
 /// Blocks written home per request to the device.
 const BATCH_BLOCKS: usize = 256;
 
@@ -76,7 +79,8 @@ pub fn read_log<E: Env>(env: &E, superblock: &Superblock) -> Result<Recovered> {
     let ring = Ring::new(superblock);
     let tail = checkpoint.tail_granule.get();
     let first = checkpoint.tail_sequence.get();
-    if tail >= ring.granules || first == 0 {
+    let number = checkpoint.number.get();
+    if tail >= ring.granules || first == 0 || first.max(number) > NUMBER_MAX {
         env.log(
             Level::Error,
             format_args!("the log's tail is outside of the log; run fsck.logfs"),
@@ -110,7 +114,8 @@ pub fn read_log<E: Env>(env: &E, superblock: &Superblock) -> Result<Recovered> {
         has_errors: flags & Checkpoint::ERRORS != 0,
         is_clean: flags & Checkpoint::CLEAN != 0 && kept == 0,
         start: Start {
-            sequence: first + records.len() as u64,
+            // Beyond any record that may still lie behind the last one that counts.
+            sequence: first + records.len() as u64 + ring.granules,
             position: last.map_or(tail, |record| record.end_position),
             checkpoint_number: checkpoint.number.get(),
         },

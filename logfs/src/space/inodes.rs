@@ -100,7 +100,7 @@ impl<E: Env> Space<E> {
         let (segment, _) = self.locate((block, 1))?;
         let change = |count: u64| {
             if more {
-                count + 1
+                count.saturating_add(1)
             } else {
                 count.saturating_sub(1)
             }

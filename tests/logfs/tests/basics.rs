@@ -220,3 +220,46 @@ fn damage_stops_changes_and_is_noted_on_the_device() {
     assert!(warned, "the next mount says that there was damage");
     sim.stat(b"/after").unwrap();
 }
+
+/// A file of this many extents.
+fn fragmented(sim: &logfs_tests::Mounted, path: &[u8]) -> bento_sim::File {
+    let file = sim.create(path, 0o644).unwrap();
+    for n in 0..200 {
+        sim.write(&file, n * 8192, b"x").unwrap();
+    }
+    file
+}
+
+#[test]
+fn a_file_without_names_is_freed_after_a_crash_even_if_it_was_truncated() {
+    let mut sim = fresh(32 * MIB);
+    let file = fragmented(&sim, b"/file");
+    sim.unlink(b"/file").unwrap();
+    sim.truncate(&file, 4096).unwrap();
+    sim.sync().unwrap();
+    sim.crash(1).unwrap();
+    logfs_tests::check(sim.disk());
+    sim.remount().unwrap();
+    logfs_tests::check(sim.disk());
+}
+
+#[test]
+fn what_a_crash_left_to_be_done_is_done_when_the_mount_becomes_writable() {
+    let sim = fresh(32 * MIB);
+    let file = fragmented(&sim, b"/file");
+    sim.unlink(b"/file").unwrap();
+    sim.sync().unwrap();
+    sim.close(file);
+    let left = SimDisk::from_image(sim.disk().crash_image(1));
+    let read_only = bento_api::MountOptions {
+        read_only: true,
+        options: b"",
+    };
+    let sim: logfs_tests::Mounted = bento_sim::Sim::mount_with(left, 1, &read_only).unwrap();
+    let before = sim.fs().statfs().unwrap().blocks_free;
+    sim.fs()
+        .remount(&bento_api::MountOptions::default())
+        .unwrap();
+    sim.fs().sync(true).unwrap();
+    assert!(sim.fs().statfs().unwrap().blocks_free >= before + 200);
+}
