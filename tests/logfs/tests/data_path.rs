@@ -139,14 +139,25 @@ fn a_record_without_its_data_in_preallocated_space_does_not_count() {
     let (fs, ino) = (sim.fs(), file(&sim));
     fs.fallocate(ino, FallocateMode::Allocate { keep_size: false }, 0, BLOCK)
         .unwrap();
+    // What the space held before: somebody's deleted data.
+    let MappingKind::Unwritten { address_bytes } = fs.map(ino, 0, BLOCK, false).unwrap().kind
+    else {
+        panic!("preallocated space is unwritten")
+    };
+    let data = [9; BLOCK as usize];
+    let offset_bytes = address_bytes;
+    sim.env()
+        .device()
+        .write(&[WriteRequest {
+            offset_bytes,
+            data: &data,
+        }])
+        .unwrap();
     fs.freeze().unwrap();
     fs.thaw().unwrap();
     sim.disk().record();
     fs.reserve(ino, 0, BLOCK).unwrap();
     let placed = fs.place(ino, 0, BLOCK).unwrap();
-    let MappingKind::Mapped { address_bytes } = placed.kind else {
-        panic!("{placed:?}")
-    };
     let sum = write_block(&sim, placed.kind, 1);
     fs.written(ino, &done(&[sum])).unwrap();
     // The data's write is the first, the record's the second; the power goes before the flush.
