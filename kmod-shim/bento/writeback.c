@@ -45,21 +45,15 @@ static int bento_map_blocks(struct iomap_writepage_ctx *wpc,
 static void bento_checksum_bio(struct bio *bio, u32 *checksums)
 {
 	struct folio_iter fi;
-	size_t block = 0;
 
+	/* Blocks are aligned in folios; without high memory a folio is mapped whole. */
+	BUILD_BUG_ON(IS_ENABLED(CONFIG_HIGHMEM));
 	bio_for_each_folio_all(fi, bio) {
-		size_t done = 0;
+		size_t blocks = fi.length / BENTO_BLOCK_BYTES;
 
-		while (done < fi.length) {
-			/* Blocks are aligned in folios, so in their pages. */
-			void *data = kmap_local_folio(fi.folio,
-						      fi.offset + done);
-
-			checksums[block++] = bento_crc32c(0, data,
-							  BENTO_BLOCK_BYTES);
-			kunmap_local(data);
-			done += BENTO_BLOCK_BYTES;
-		}
+		bento_crc32c_blocks(folio_address(fi.folio) + fi.offset, blocks,
+				    checksums);
+		checksums += blocks;
 	}
 }
 
