@@ -218,6 +218,6 @@ int bento_set_acl(struct mnt_idmap *idmap, struct dentry *dentry,
 extern const struct export_operations bento_export_ops;
 
 /* --- checksum.c --- */
-void bento_crc32c_blocks(const u8 *data, size_t blocks, u32 *checksums);
+void bento_crc32c_bio(struct bio *bio, u32 *checksums);
 
 #endif /* BENTO_H */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /* CRC-32C, for file systems and for the data that they never see. */
+#include <linux/bio.h>
 #include <linux/crc32c.h>
 #include <linux/unaligned.h>
 
@@ -32,38 +33,31 @@ static u32 bento_crc32c_raw(u32 crc, const u8 *data, size_t len)
  * The instruction takes three cycles, but a new one can start in each: three
  * blocks side by side take no longer than one.
  */
-static size_t bento_crc32c_side_by_side(const u8 *data, size_t blocks,
-					u32 *checksums)
+static bool bento_crc32c_three(const u8 *const blocks[3], u32 checksums[3])
 {
-	size_t done = 0;
+	const u64 *x = (const u64 *)blocks[0], *y = (const u64 *)blocks[1];
+	const u64 *z = (const u64 *)blocks[2];
+	u64 a = U32_MAX, b = U32_MAX, c = U32_MAX;
+	size_t i;
 
 	if (!boot_cpu_has(X86_FEATURE_XMM4_2))
-		return 0;
-	for (; blocks - done >= 3; done += 3) {
-		const u64 *words = (const u64 *)(data + done * BENTO_BLOCK_BYTES);
-		const size_t count = BENTO_BLOCK_BYTES / sizeof(u64);
-		u64 a = U32_MAX, b = U32_MAX, c = U32_MAX;
-		size_t i;
-
-		for (i = 0; i < count; i++) {
-			asm("crc32q %1, %0" : "+r" (a) : "r" (words[i]));
-			asm("crc32q %1, %0" : "+r" (b) : "r" (words[i + count]));
-			asm("crc32q %1, %0"
-			    : "+r" (c) : "r" (words[i + 2 * count]));
-		}
-		checksums[done] = ~(u32)a;
-		checksums[done + 1] = ~(u32)b;
-		checksums[done + 2] = ~(u32)c;
+		return false;
+	for (i = 0; i < BENTO_BLOCK_BYTES / sizeof(u64); i++) {
+		asm("crc32q %1, %0" : "+r" (a) : "r" (x[i]));
+		asm("crc32q %1, %0" : "+r" (b) : "r" (y[i]));
+		asm("crc32q %1, %0" : "+r" (c) : "r" (z[i]));
 	}
-	return done;
+	checksums[0] = ~(u32)a;
+	checksums[1] = ~(u32)b;
+	checksums[2] = ~(u32)c;
+	return true;
 }
 
 #else
 
-static size_t bento_crc32c_side_by_side(const u8 *data, size_t blocks,
-					u32 *checksums)
+static bool bento_crc32c_three(const u8 *const blocks[3], u32 checksums[3])
 {
-	return 0;
+	return false;
 }
 
 static u32 bento_crc32c_raw(u32 crc, const u8 *data, size_t len)
@@ -80,12 +74,36 @@ uint32_t bento_crc32c(uint32_t crc, const uint8_t *data, size_t len_bytes)
 }
 EXPORT_SYMBOL_GPL(bento_crc32c);
 
-/* Checksums of blocks that lie side by side in memory. */
-void bento_crc32c_blocks(const u8 *data, size_t blocks, u32 *checksums)
+/* Checksums of up to three blocks, wherever they lie in memory. */
+static void bento_crc32c_few(const u8 *const blocks[3], size_t count,
+			     u32 *checksums)
 {
-	size_t done = bento_crc32c_side_by_side(data, blocks, checksums);
+	size_t i;
 
-	for (; done < blocks; done++)
-		checksums[done] = bento_crc32c(0, data + done * BENTO_BLOCK_BYTES,
-					       BENTO_BLOCK_BYTES);
+	if (count == 3 && bento_crc32c_three(blocks, checksums))
+		return;
+	for (i = 0; i < count; i++)
+		checksums[i] = bento_crc32c(0, blocks[i], BENTO_BLOCK_BYTES);
+}
+
+/* The checksum of each block that a bio writes. */
+void bento_crc32c_bio(struct bio *bio, u32 *checksums)
+{
+	const u8 *blocks[3];
+	struct folio_iter fi;
+	size_t count = 0, at;
+
+	/* Blocks are aligned in folios; without high memory a folio is mapped whole. */
+	BUILD_BUG_ON(IS_ENABLED(CONFIG_HIGHMEM));
+	bio_for_each_folio_all(fi, bio) {
+		for (at = 0; at < fi.length; at += BENTO_BLOCK_BYTES) {
+			blocks[count++] = folio_address(fi.folio) + fi.offset + at;
+			if (count < 3)
+				continue;
+			bento_crc32c_few(blocks, count, checksums);
+			checksums += count;
+			count = 0;
+		}
+	}
+	bento_crc32c_few(blocks, count, checksums);
 }

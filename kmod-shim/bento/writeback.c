@@ -42,21 +42,6 @@ static int bento_map_blocks(struct iomap_writepage_ctx *wpc,
 	return err;
 }
 
-static void bento_checksum_bio(struct bio *bio, u32 *checksums)
-{
-	struct folio_iter fi;
-
-	/* Blocks are aligned in folios; without high memory a folio is mapped whole. */
-	BUILD_BUG_ON(IS_ENABLED(CONFIG_HIGHMEM));
-	bio_for_each_folio_all(fi, bio) {
-		size_t blocks = fi.length / BENTO_BLOCK_BYTES;
-
-		bento_crc32c_blocks(folio_address(fi.folio) + fi.offset, blocks,
-				    checksums);
-		checksums += blocks;
-	}
-}
-
 static void bento_io_end(struct bio *bio)
 {
 	struct iomap_ioend *ioend = iomap_ioend_from_bio(bio);
@@ -84,7 +69,7 @@ static int bento_prepare_ioend(struct iomap_ioend *ioend, int status)
 	done->len_bytes = len;
 	done->size_bytes = ioend->io_offset + ioend->io_size;
 	if (!status)
-		bento_checksum_bio(bio, done->checksums);
+		bento_crc32c_bio(bio, done->checksums);
 	bio->bi_private = done;
 	bio->bi_end_io = bento_io_end;
 	return status;
