@@ -556,9 +556,12 @@ impl<E: Env> LogFs<E> {
         }
         let want = (hole_end - at).min(MAP_BLOCKS_MAX);
         self.space.reserve_data(want, false)?;
+        let mut promised = want;
         let result = self.transact(MAP_COST, |tx| {
             let mut state = inode.write();
             let run = self.space.place_data(tx, want as u32)?;
+            promised -= u64::from(run.1);
+            self.space.unreserve_data(run.1.into());
             self.space.commit_data(tx, run, state.owner(), at, &[])?;
             let extent = Extent {
                 flags: Extent::UNWRITTEN.into(),
@@ -570,7 +573,7 @@ impl<E: Env> LogFs<E> {
             inode.touch(tx, true);
             Ok(at + u64::from(run.1))
         });
-        self.space.unreserve_data(want);
+        self.space.unreserve_data(promised);
         result
     }
 }

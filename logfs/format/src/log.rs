@@ -123,6 +123,13 @@ pub const ITEM_HEAD_BYTES: usize = size_of::<ItemHead>();
 /// Most blocks that one claim covers.
 pub const CLAIM_BLOCKS_MAX: usize = 1024;
 
+/// Most blocks that the records behind the last that is durable claim together: recovery reads no
+/// more, 64 MiB.
+pub const WINDOW_CLAIMS_MAX: usize = 16_384;
+
+/// Most blocks that all records together change: recovery keeps no more in memory, 256 MiB.
+pub const LOG_IMAGES_MAX: usize = 65_536;
+
 impl ItemHead {
     /// The block is filled with zeros before the bytes are put into it.
     pub const ZERO_FIRST: u64 = 1 << 63;

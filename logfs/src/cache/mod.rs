@@ -90,6 +90,9 @@ pub(crate) struct Cache<E: Env> {
     reporter: Arc<Reporter<E>>,
     shards: Vec<E::Mutex<Shard>>,
     blocks: AtomicUsize,
+    /// Blocks that the log holds since the last checkpoint's collection, or will hold when the
+    /// running transaction is written. One that was forgotten still counts.
+    logged: AtomicUsize,
     hand: AtomicUsize,
 }
 
@@ -102,6 +105,7 @@ impl<E: Env> Cache<E> {
             reporter,
             shards,
             blocks: AtomicUsize::new(0),
+            logged: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),
         }
     }
@@ -209,6 +213,7 @@ impl<E: Env> Cache<E> {
             if first {
                 changed.push(address);
                 if !entry.whole_logged {
+                    self.logged.fetch_add(1, Ordering::Relaxed);
                     grown = BLOCK_BYTES + logfs_format::log::ITEM_HEAD_BYTES;
                 }
             }
@@ -238,12 +243,15 @@ impl<E: Env> Cache<E> {
             Some(entry) => {
                 if entry.changes.is_none() {
                     changed.push(address);
+                    let is_first = usize::from(!entry.whole_logged);
+                    self.logged.fetch_add(is_first, Ordering::Relaxed);
                 }
                 entry.page = page;
                 entry.changes = Some(Changes::whole());
             }
             None => {
                 self.blocks.fetch_add(1, Ordering::Relaxed);
+                self.logged.fetch_add(1, Ordering::Relaxed);
                 changed.push(address);
                 map.insert(
                     address,
@@ -289,6 +297,7 @@ impl<E: Env> Cache<E> {
     /// next record of each holds the whole block. No commit may run meanwhile.
     pub(crate) fn collect_homeless(&self) -> Vec<Homeless> {
         let mut all = Vec::new();
+        self.logged.store(0, Ordering::Relaxed);
         for shard in &self.shards {
             for (&address, entry) in &mut shard.lock().map {
                 entry.whole_logged = false;
@@ -335,6 +344,11 @@ impl<E: Env> Cache<E> {
             shard.drops += 1;
             self.blocks.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Blocks that the log holds since the last [collection](Self::collect_homeless), at least.
+    pub(crate) fn logged_blocks(&self) -> usize {
+        self.logged.load(Ordering::Relaxed)
     }
 
     /// Blocks in the cache.

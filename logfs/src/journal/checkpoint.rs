@@ -101,16 +101,23 @@ impl<E: Env> Journal<E> {
             flags: (flags | damaged).into(),
             ..bytemuck::Zeroable::zeroed()
         };
-        let address = self.log_start + number % CHECKPOINT_BLOCKS;
-        let mut page = Page::zeroed();
-        checkpoint.write_to(page.bytes_mut(), self.uuid, address);
-        let request = WriteRequest {
-            offset_bytes: address * BLOCK_BYTES as u64,
-            data: page.bytes(),
-        };
-        self.or_shut_down(
-            "writing a checkpoint",
-            self.env.device().write_durable(&request),
-        )
+        let written = write_checkpoint(self.env.device(), self.uuid, self.log_start, &checkpoint);
+        self.or_shut_down("writing a checkpoint", written)
     }
+}
+
+/// Writes a checkpoint to its place in the log; when this returns, it is durable.
+pub(crate) fn write_checkpoint<D: Device>(
+    device: &D,
+    uuid: [u8; 16],
+    log_start: u64,
+    checkpoint: &Checkpoint,
+) -> Result<()> {
+    let address = log_start + checkpoint.number.get() % CHECKPOINT_BLOCKS;
+    let mut page = Page::zeroed();
+    checkpoint.write_to(page.bytes_mut(), uuid, address);
+    device.write_durable(&WriteRequest {
+        offset_bytes: address * BLOCK_BYTES as u64,
+        data: page.bytes(),
+    })
 }

@@ -25,18 +25,25 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{Device, Env, Errno, Event, Mutex, Result};
 use core::sync::atomic::{AtomicU64, Ordering};
-use logfs_format::Superblock;
+use logfs_format::log::{LOG_IMAGES_MAX, WINDOW_CLAIMS_MAX};
+use logfs_format::{BLOCK_BYTES, Superblock};
 
+pub(crate) use checkpoint::write_checkpoint;
 pub(crate) use record::Claim;
 use record::Record;
 pub(crate) use ring::Ring;
 
-/// A transaction that maps more unflushed data than this flushes it instead of claiming it, so that
-/// recovery never has to read more: 64 MiB.
-const CLAIM_BLOCKS_LIMIT: usize = 16_384;
+/// Blocks that records change between two checkpoints. While a checkpoint is made, the log holds
+/// what came before it and what comes after.
+const IMAGES_MAX: usize = LOG_IMAGES_MAX / 2;
 
 /// Bytes of log kept free besides what a transaction is known to need: claims and padding.
 const SLACK_BYTES: u64 = 192 << 10;
+
+/// Blocks that a handle can change for the first time with so much room in the log.
+fn blocks_of(log_bytes: u64) -> usize {
+    (log_bytes / BLOCK_BYTES as u64) as usize
+}
 
 /// A run of blocks: address and length.
 pub(crate) type Run = (u64, u32);
@@ -66,7 +73,7 @@ impl Pending {
             .sum::<usize>();
         self.claims.append(&mut other.claims);
         self.flush_first |= other.flush_first;
-        if self.claimed_blocks > CLAIM_BLOCKS_LIMIT {
+        if self.claimed_blocks > WINDOW_CLAIMS_MAX {
             self.flush_first = true;
             self.claims.clear();
         }
@@ -98,6 +105,8 @@ struct Head {
     position: u64,
     /// Where the oldest record that replay needs starts.
     tail: u64,
+    /// Blocks claimed since the last flush.
+    claimed_blocks: usize,
     /// Freed data, by the transaction that freed it.
     freed_data: VecDeque<(u64, Vec<Run>)>,
     /// Freed metadata, by the transaction that freed it.
@@ -177,6 +186,7 @@ impl<E: Env> Journal<E> {
             commit: Mutex::new(Head {
                 position: start.position,
                 tail: start.position,
+                claimed_blocks: 0,
                 freed_data: VecDeque::new(),
                 freed_metadata: VecDeque::new(),
             }),
@@ -198,8 +208,9 @@ impl<E: Env> Journal<E> {
     }
 
     /// Whether a checkpoint should be made in the background.
-    pub(crate) fn wants_checkpoint(&self) -> bool {
+    pub(crate) fn wants_checkpoint(&self, cache: &Cache<E>) -> bool {
         self.used.load(Ordering::Acquire) > self.ring.granules / 2
+            || cache.logged_blocks() > IMAGES_MAX / 2
     }
 
     /// The last durable transaction.
@@ -231,7 +242,9 @@ impl<E: Env> Journal<E> {
                 let sequence = state.sequence;
                 drop(state);
                 self.commit(parts, sequence)?;
-            } else if taken + state.committing + bytes + SLACK_BYTES > self.free_bytes() {
+            } else if taken + state.committing + bytes + SLACK_BYTES > self.free_bytes()
+                || parts.cache.logged_blocks() + blocks_of(state.reserved + bytes) > IMAGES_MAX
+            {
                 drop(state);
                 self.checkpoint(parts, 0)?;
             } else {
@@ -296,6 +309,7 @@ impl<E: Env> Journal<E> {
         self.counters.flushes.fetch_add(1, Ordering::Relaxed);
         self.or_shut_down("flushing the device", self.env.device().flush())?;
         self.durable.store(target, Ordering::Release);
+        head.claimed_blocks = 0;
         while let Some((sequence, runs)) = head.freed_data.pop_front() {
             if sequence > target {
                 head.freed_data.push_front((sequence, runs));
@@ -373,9 +387,12 @@ impl<E: Env> Journal<E> {
         sequence: u64,
         pending: Pending,
     ) -> Result<()> {
-        if pending.flush_first {
+        let claimed_blocks = head.claimed_blocks + pending.claimed_blocks;
+        let flush_first = pending.flush_first || claimed_blocks > WINDOW_CLAIMS_MAX;
+        if flush_first {
             self.flush_log(parts, head)?;
         } else {
+            head.claimed_blocks = claimed_blocks;
             pending
                 .claims
                 .iter()
@@ -383,13 +400,7 @@ impl<E: Env> Journal<E> {
         }
         let durable = self.durable.load(Ordering::Acquire);
         let granule_bytes = self.ring.granule_bytes as usize;
-        record.finish(
-            self.uuid,
-            sequence,
-            durable,
-            pending.flush_first,
-            granule_bytes,
-        );
+        record.finish(self.uuid, sequence, durable, flush_first, granule_bytes);
         if record.padded_bytes() > self.free_bytes() {
             self.reporter.shut_down(format_args!(
                 "a transaction of {} bytes does not fit into the log",
@@ -406,7 +417,7 @@ impl<E: Env> Journal<E> {
         head.freed_metadata
             .push_back((sequence, pending.freed_metadata));
         self.committed.store(sequence, Ordering::Release);
-        if self.wants_checkpoint() {
+        if self.wants_checkpoint(parts.cache) {
             self.env.wake_background();
         }
         self.counters.commits.fetch_add(1, Ordering::Relaxed);

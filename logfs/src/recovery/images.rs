@@ -2,8 +2,9 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::vec;
-use bento_api::{Device, Env, Errno, Level, ReadRequest, Result};
+use alloc::vec::Vec;
+use bento_api::{Env, Errno, Level, Result};
+use logfs_format::log::LOG_IMAGES_MAX;
 use logfs_format::{BLOCK_BYTES, BlockKind, Layout, SegmentHeader, Superblock, block};
 
 /// See the module.
@@ -22,6 +23,14 @@ impl<'a, E: Env> Images<'a, E> {
             uuid: superblock.header.uuid,
             blocks: BTreeMap::new(),
         }
+    }
+
+    pub(super) fn env(&self) -> &'a E {
+        self.env
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
     }
 
     fn damaged(&self, what: core::fmt::Arguments<'_>) -> Errno {
@@ -50,8 +59,7 @@ impl<'a, E: Env> Images<'a, E> {
             )));
         }
         if zero_first {
-            self.blocks
-                .insert(address, vec![0; BLOCK_BYTES].into_boxed_slice());
+            self.clear(address)?;
         }
         // The first record of a block after a checkpoint holds all of it.
         let Some(image) = self.blocks.get_mut(&address) else {
@@ -66,30 +74,27 @@ impl<'a, E: Env> Images<'a, E> {
         Ok(())
     }
 
-    /// Whether the data that is claimed and still in use is on the device.
-    pub(super) fn holds(&self, claims: &BTreeMap<u64, u32>) -> Result<bool> {
-        let mut data = vec![0; BLOCK_BYTES];
-        let size_bytes = self.env.device().geometry().size_bytes;
-        for (&address, &checksum) in claims {
-            if !self.is_live(address)? {
-                continue;
-            }
-            let offset_bytes = address * BLOCK_BYTES as u64;
-            if offset_bytes >= size_bytes {
-                return Ok(false);
-            }
-            self.env.device().read(&mut [ReadRequest {
-                offset_bytes,
-                buffer: &mut data,
-            }])?;
-            if self.env.crc32c(0, &data) != checksum {
-                return Ok(false);
-            }
+    fn clear(&mut self, address: u64) -> Result<()> {
+        if let Some(image) = self.blocks.get_mut(&address) {
+            image.fill(0);
+            return Ok(());
         }
-        Ok(true)
+        if self.blocks.len() >= LOG_IMAGES_MAX {
+            return Err(self.damaged(format_args!(
+                "the records change more than {LOG_IMAGES_MAX} blocks"
+            )));
+        }
+        let mut image = Vec::new();
+        image
+            .try_reserve_exact(BLOCK_BYTES)
+            .map_err(|_| Errno::ENOMEM)?;
+        image.resize(BLOCK_BYTES, 0);
+        self.blocks.insert(address, image.into_boxed_slice());
+        Ok(())
     }
 
-    fn is_live(&self, address: u64) -> Result<bool> {
+    /// Whether a block is in use.
+    pub(super) fn is_live(&self, address: u64) -> Result<bool> {
         let Some((segment, index)) = self.layout.segment_of(address) else {
             return Ok(false);
         };

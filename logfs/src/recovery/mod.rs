@@ -5,16 +5,19 @@
 //! known to be durable count only if the data they claim is there. Replay is idempotent; a crash
 //! in the middle of it changes nothing.
 
+mod claims;
 mod images;
 mod reader;
 
-use crate::journal::{Ring, Start};
+use crate::journal::{self, Ring, Start};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 use bento_api::{Device, Env, Errno, Level, ReadRequest, Result, WriteRequest};
+use claims::Claims;
 use images::Images;
+use logfs_format::le::Le32;
 use logfs_format::log::{CHECKPOINT_BLOCKS, Item};
 use logfs_format::{BLOCK_BYTES, Checkpoint, Superblock, block};
 use reader::{Reader, Record};
@@ -94,21 +97,18 @@ pub fn read_log<E: Env>(env: &E, superblock: &Superblock) -> Result<Recovered> {
         .map(|record| record.durable_sequence)
         .max()
         .unwrap_or(0);
-    let mut kept = records.len();
-    let blocks = loop {
-        let applied = records.get(..kept).unwrap_or(&[]);
-        let mut images = Images::new(env, superblock);
-        let claims = apply(&mut reader, &mut images, applied, durable)?;
-        if images.holds(&claims)? {
-            break images.into_sealed();
+    let mut images = Images::new(env, superblock);
+    let kept = count_valid(&mut reader, &mut images, &records, durable)?;
+    if kept < records.len() {
+        images = Images::new(env, superblock);
+        for record in records.iter().take(kept) {
+            apply(&mut reader, &mut images, record, |_, _| ())?;
         }
-        // Records up to `durable` make no claims, so this ends there at the latest.
-        kept = kept.saturating_sub(1);
-    };
+    }
     let last = records.get(..kept).and_then(|kept| kept.last());
     let flags = checkpoint.flags.get();
     Ok(Recovered {
-        blocks,
+        blocks: images.into_sealed(),
         transactions: kept as u64,
         dropped: (records.len() - kept) as u64,
         has_errors: flags & Checkpoint::ERRORS != 0,
@@ -135,36 +135,87 @@ fn scan<E: Env>(reader: &mut Reader<'_, E>, tail: u64, first: u64) -> Result<Vec
     Ok(records)
 }
 
-/// Applies records to the images and returns the claims of those that may not be durable: the
-/// latest for each block.
-fn apply<E: Env>(
+/// How many records count: all up to `durable`, and of those behind as many as there are without one
+/// at the end whose data never arrived. Leaves all of them applied.
+fn count_valid<E: Env>(
     reader: &mut Reader<'_, E>,
     images: &mut Images<'_, E>,
     records: &[Record],
     durable: u64,
-) -> Result<BTreeMap<u64, u32>> {
-    let mut claims = BTreeMap::new();
-    for record in records {
-        let body = reader.body(record)?;
-        for item in logfs_format::log::items(&body) {
-            match item.map_err(|_| Errno::EUCLEAN)? {
-                Item::Change {
-                    block,
-                    zero_first,
-                    offset,
-                    data,
-                } => {
-                    images.change(block, zero_first, offset, data)?;
-                }
-                Item::Claim { block, checksums } if record.sequence > durable => {
-                    let sums = checksums.iter().map(|sum| sum.get());
-                    claims.extend((block..).zip(sums));
-                }
-                Item::Claim { .. } => {}
+) -> Result<usize> {
+    let mut claims = Claims::new(images.env(), images.layout());
+    let mut valid = 0;
+    for (index, record) in records.iter().enumerate() {
+        let segments = apply(reader, images, record, |block, checksums| {
+            if record.sequence > durable {
+                claims.add(block, checksums);
             }
+        })?;
+        if claims.are_too_many() {
+            break;
+        }
+        if claims.hold(images, &segments)? {
+            valid = index + 1;
         }
     }
-    Ok(claims)
+    Ok(valid)
+}
+
+/// Applies a record to the images and passes its claims on. Returns the segments whose headers it
+/// changes.
+fn apply<E: Env>(
+    reader: &mut Reader<'_, E>,
+    images: &mut Images<'_, E>,
+    record: &Record,
+    mut claim: impl FnMut(u64, &[Le32]),
+) -> Result<BTreeSet<u64>> {
+    let mut segments = BTreeSet::new();
+    let body = reader.body(record)?;
+    for item in logfs_format::log::items(&body) {
+        match item.map_err(|_| Errno::EUCLEAN)? {
+            Item::Change {
+                block,
+                zero_first,
+                offset,
+                data,
+            } => {
+                images.change(block, zero_first, offset, data)?;
+                if let Some((segment, 0)) = images.layout().segment_of(block) {
+                    segments.insert(segment);
+                }
+            }
+            Item::Claim { block, checksums } => claim(block, checksums),
+        }
+    }
+    Ok(segments)
+}
+
+/// Gives up what the log holds and starts an empty one that a full check has to follow. For repair,
+/// when no checkpoint tells where the log starts.
+pub fn discard_log<E: Env>(env: &E, superblock: &Superblock) -> Result<()> {
+    let ring = Ring::new(superblock);
+    let mut reader = Reader::new(env, ring, superblock.header.uuid);
+    let mut last = 0;
+    for position in 0..ring.granules {
+        let head = reader.head(position)?;
+        let sequence = head.sequence.get();
+        if sequence < NUMBER_MAX && head.check(&superblock.header.uuid, sequence, ring.bytes()) {
+            last = last.max(sequence);
+        }
+    }
+    let checkpoint = Checkpoint {
+        number: 1.into(),
+        // No old record may be taken for one that follows.
+        tail_sequence: (last + 1 + ring.granules).into(),
+        flags: (Checkpoint::CLEAN | Checkpoint::ERRORS).into(),
+        ..bytemuck::Zeroable::zeroed()
+    };
+    journal::write_checkpoint(
+        env.device(),
+        superblock.header.uuid,
+        superblock.log_start.get(),
+        &checkpoint,
+    )
 }
 
 /// Brings everything home and leaves the log empty and the file system clean.
@@ -199,22 +250,19 @@ fn write_checkpoint<E: Env>(
 ) -> Result<()> {
     let start = &recovered.start;
     let ring = Ring::new(superblock);
-    let number = start.checkpoint_number + 1;
     let checkpoint = Checkpoint {
-        number: number.into(),
+        number: (start.checkpoint_number + 1).into(),
         tail_sequence: start.sequence.into(),
         tail_granule: (start.position % ring.granules).into(),
         flags: flags.into(),
         ..bytemuck::Zeroable::zeroed()
     };
-    let address = superblock.log_start.get() + number % CHECKPOINT_BLOCKS;
-    let mut data = vec![0; BLOCK_BYTES];
-    checkpoint.write_to(&mut data, superblock.header.uuid, address);
-    let offset_bytes = address * BLOCK_BYTES as u64;
-    env.device().write_durable(&WriteRequest {
-        offset_bytes,
-        data: &data,
-    })
+    journal::write_checkpoint(
+        env.device(),
+        superblock.header.uuid,
+        superblock.log_start.get(),
+        &checkpoint,
+    )
 }
 
 /// Reads the superblock and checks it against the device.

@@ -4,7 +4,7 @@ use crate::journal::Ring;
 use alloc::vec;
 use alloc::vec::Vec;
 use bento_api::{Device, Env, ReadRequest, Result};
-use logfs_format::block;
+use bytemuck::Zeroable;
 use logfs_format::log::{RECORD_HEAD_BYTES, RecordHead};
 
 /// Bytes read from the ring at a time.
@@ -79,6 +79,16 @@ impl<'a, E: Env> Reader<'a, E> {
         }])
     }
 
+    /// What stands at a position, whether it is the head of a record or not.
+    pub(super) fn head(&mut self, position: u64) -> Result<RecordHead> {
+        let mut head = RecordHead::zeroed();
+        self.read(
+            position * self.ring.granule_bytes,
+            bytemuck::bytes_of_mut(&mut head),
+        )?;
+        Ok(head)
+    }
+
     /// The record of a transaction at a position, if it is there and whole. It may not reach beyond
     /// `limit`.
     pub(super) fn record(
@@ -90,11 +100,7 @@ impl<'a, E: Env> Reader<'a, E> {
         if position >= limit {
             return Ok(None);
         }
-        let mut bytes = [0; RECORD_HEAD_BYTES];
-        self.read(position * self.ring.granule_bytes, &mut bytes)?;
-        let Some(head) = block::view::<RecordHead>(&bytes, 0).copied() else {
-            return Ok(None);
-        };
+        let head = self.head(position)?;
         let room = (limit - position) * self.ring.granule_bytes;
         if !head.check(&self.uuid, sequence, room) {
             return Ok(None);
