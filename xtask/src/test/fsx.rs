@@ -8,13 +8,16 @@ use crate::command::{cargo, step};
 use crate::counts::Counts;
 use crate::kernel::Kernel;
 use crate::workspace::Workspace;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
 const VERSION: &str = "0.3.2";
 
-/// Operations in a run, and in one on an emulated CPU or of the harness alone.
+/// Operations of all runs together, if the environment does not say another number; and on an
+/// emulated CPU or of the harness alone.
+const OPERATIONS_VARIABLE: &str = "FSX_OPERATIONS";
 const OPERATIONS: u32 = 1_000_000;
 const OPERATIONS_FEW: u32 = 20_000;
 
@@ -63,7 +66,7 @@ pub(super) fn ext4(workspace: &Workspace) -> Result<Counts> {
 }
 
 pub(super) fn logfs_uml(workspace: &Workspace) -> Result<Counts> {
-    fsx(workspace, Subject::Logfs(Kernel::Uml), OPERATIONS)
+    fsx(workspace, Subject::Logfs(Kernel::Uml), operations()?)
 }
 
 pub(super) fn logfs_stock(workspace: &Workspace) -> Result<Counts> {
@@ -71,7 +74,16 @@ pub(super) fn logfs_stock(workspace: &Workspace) -> Result<Counts> {
 }
 
 pub(super) fn logfs_fuse(workspace: &Workspace) -> Result<Counts> {
-    fsx(workspace, Subject::LogfsFuse, OPERATIONS)
+    fsx(workspace, Subject::LogfsFuse, operations()?)
+}
+
+fn operations() -> Result<u32> {
+    match env::var(OPERATIONS_VARIABLE) {
+        Ok(number) => number
+            .parse()
+            .with_context(|| format!("{OPERATIONS_VARIABLE}={number} is no number of operations")),
+        Err(_) => Ok(OPERATIONS),
+    }
 }
 
 /// The program, built if this version has not been built before.
@@ -88,7 +100,7 @@ fn program() -> Result<PathBuf> {
 fn fsx(workspace: &Workspace, subject: Subject, operations: u32) -> Result<Counts> {
     let program = program()?;
     let program = program.display();
-    let machine = subject.machine(workspace, Duration::from_secs(1500))?;
+    let machine = subject.machine(workspace, Duration::from_secs(3000))?;
     let each = operations / RUNS.len() as u32;
     let mut checks = Checks::default();
     for Run {
