@@ -4,6 +4,7 @@
 mod cache;
 mod command;
 mod counts;
+mod crash;
 mod demo;
 mod deps;
 mod kernel;
@@ -35,6 +36,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    Crash(crash::Arguments),
     Demo(demo::Arguments),
     Deps(deps::Arguments),
     Kmod(kmod::Arguments),
@@ -44,6 +46,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
+        Task::Crash(arguments) => crash::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Deps(arguments) => deps::run(&arguments),
         Task::Kmod(arguments) => kmod::run(&arguments),

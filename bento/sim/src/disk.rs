@@ -117,6 +117,11 @@ impl SimDisk {
         self.state().recording.clone()
     }
 
+    /// How many changes [`recording`](SimDisk::recording) would have.
+    pub fn recorded(&self) -> usize {
+        self.state().recording.changes.len()
+    }
+
     /// From now on writes are refused, or not any more.
     pub fn set_read_only(&self, read_only: bool) {
         self.state().read_only = read_only;

@@ -106,6 +106,13 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
         &self.disk
     }
 
+    /// Does what the file system wants done in the background if it has asked for it.
+    pub fn background_if_due(&self) {
+        if self.env.take_background_due() {
+            self.fs.background();
+        }
+    }
+
     /// Does what the file system wants done in the background. Calls that change something do it
     /// by themselves when it was asked for.
     pub fn background(&self) {

@@ -45,9 +45,7 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
     /// Background work that a change has asked for is done at once, so that a simulation does
     /// the same every time.
     pub(crate) fn changed<T>(&self, result: Result<T>) -> Result<T> {
-        if self.env.take_background_due() {
-            self.fs.background();
-        }
+        self.background_if_due();
         result
     }
 

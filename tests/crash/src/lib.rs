@@ -1,0 +1,21 @@
+//! Every state that a power cut can leave of a logfs, judged in the simulator.
+//!
+//! A [workload](workload) is [run](run) on logfs and on a [model](model) of it. From the writes that
+//! the disk has noted come the [states](state) that a power cut can leave; each is
+//! [judged](judge): checked, mounted, and compared with what the file system has promised.
+//! `docs/CRASH.md` says what that shows, and what it doesn't.
+#![forbid(unsafe_code)]
+
+pub mod base;
+pub mod explore;
+pub mod judge;
+pub mod model;
+pub mod op;
+mod pages;
+pub mod run;
+pub mod search;
+pub mod shrink;
+mod stamp;
+pub mod state;
+pub mod tree;
+pub mod workload;

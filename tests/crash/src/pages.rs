@@ -1,0 +1,176 @@
+//! A page cache: data that was written but has no place on the device yet.
+//!
+//! It drives the file system as the kernel's does: a write reserves, writeback places, writes and
+//! reports, and in between anything may happen.
+
+use crate::tree::{BLOCK_BYTES, Mounted};
+use bento_api::{Device, Env, Errno, FileSystem, Ino, MappingKind, Result, WriteRequest, Written};
+use bento_sim::File;
+use std::collections::BTreeMap;
+
+const BLOCK: u64 = BLOCK_BYTES as u64;
+
+/// Dirty data of one file.
+pub(crate) struct Dirty {
+    file: File,
+    size_bytes: u64,
+    blocks: BTreeMap<u64, Box<[u8; BLOCK_BYTES]>>,
+}
+
+/// A run of blocks that has become the file's contents, and the size with it.
+pub(crate) struct Arrived {
+    /// Where it starts.
+    pub(crate) offset_bytes: u64,
+    /// Whole blocks.
+    pub(crate) data: Vec<u8>,
+    /// The file's size if it was smaller.
+    pub(crate) size_bytes: u64,
+}
+
+impl Dirty {
+    /// Nothing yet, of an open file.
+    pub(crate) fn new(sim: &Mounted, file: File) -> Result<Dirty> {
+        let size_bytes = sim.fstat(&file)?.size_bytes;
+        Ok(Dirty {
+            file,
+            size_bytes,
+            blocks: BTreeMap::new(),
+        })
+    }
+
+    /// The open file.
+    pub(crate) fn into_file(self) -> File {
+        self.file
+    }
+
+    /// Puts data into the cache; returns how much there was space for.
+    pub(crate) fn write(&mut self, sim: &Mounted, offset_bytes: u64, data: &[u8]) -> Result<usize> {
+        let ino = sim.fstat(&self.file)?.ino;
+        let mut done = 0;
+        while done < data.len() {
+            let at = offset_bytes + done as u64;
+            let (number, within) = (at / BLOCK, (at % BLOCK) as usize);
+            let part = (data.len() - done).min(BLOCK_BYTES - within);
+            if !self.blocks.contains_key(&number) {
+                let old = sim.read(&self.file, number * BLOCK, BLOCK_BYTES)?;
+                match sim.fs().reserve(ino, number * BLOCK, BLOCK) {
+                    Err(Errno::ENOSPC) if done > 0 => break,
+                    reserved => reserved?,
+                };
+                let mut block = Box::new([0; BLOCK_BYTES]);
+                block[..old.len()].copy_from_slice(&old);
+                self.blocks.insert(number, block);
+            }
+            if let Some(block) = self.blocks.get_mut(&number) {
+                block[within..within + part].copy_from_slice(&data[done..done + part]);
+            }
+            done += part;
+            self.size_bytes = self.size_bytes.max(at + part as u64);
+        }
+        Ok(done)
+    }
+
+    /// The file is about to be cut off or extended, which the file system is told by others.
+    pub(crate) fn truncate(&mut self, size_bytes: u64) {
+        self.blocks
+            .retain(|number, _| *number < size_bytes.div_ceil(BLOCK));
+        let within = (size_bytes % BLOCK) as usize;
+        if within > 0
+            && let Some(block) = self.blocks.get_mut(&(size_bytes / BLOCK))
+        {
+            block[within..].fill(0);
+        }
+        self.size_bytes = size_bytes;
+    }
+
+    /// Writes everything back; tells `arrived` of each piece once the file system knows it.
+    pub(crate) fn write_back(
+        &mut self,
+        sim: &Mounted,
+        mut arrived: impl FnMut(Arrived),
+    ) -> Result<()> {
+        let ino = sim.fstat(&self.file)?.ino;
+        while let Some((&first, _)) = self.blocks.first_key_value() {
+            let mut data = Vec::new();
+            for number in first.. {
+                let Some(block) = self.blocks.get(&number) else {
+                    break;
+                };
+                data.extend_from_slice(block.as_slice());
+            }
+            let offset_bytes = first * BLOCK;
+            let piece = place_and_write(sim, ino, offset_bytes, &data, self.size_bytes, true)?;
+            let end = first + piece.data.len() as u64 / BLOCK;
+            self.blocks
+                .retain(|number, _| !(first..end).contains(number));
+            arrived(piece);
+        }
+        Ok(())
+    }
+}
+
+/// Places reserved blocks, or the first of them that lie side by side, writes them and reports it.
+pub(crate) fn place_and_write(
+    sim: &Mounted,
+    ino: Ino,
+    offset_bytes: u64,
+    data: &[u8],
+    size_bytes: u64,
+    with_checksums: bool,
+) -> Result<Arrived> {
+    let mapping = sim.fs().place(ino, offset_bytes, data.len() as u64)?;
+    let MappingKind::Mapped { address_bytes } = mapping.kind else {
+        return Err(Errno::EIO);
+    };
+    let len = data.len().min(mapping.len_bytes as usize);
+    let data = &data[..len];
+    let checksums: Vec<u32> = data
+        .chunks(BLOCK_BYTES)
+        .map(|block| sim.env().crc32c(0, block))
+        .collect();
+    let result = sim.env().device().write(&[WriteRequest {
+        offset_bytes: address_bytes,
+        data,
+    }]);
+    let size_bytes = size_bytes.min(offset_bytes + len as u64);
+    let written = Written {
+        offset_bytes,
+        len_bytes: len as u64,
+        result,
+        size_bytes,
+        checksums: if with_checksums { &checksums } else { &[] },
+        mtime: Some(sim.env().now()),
+    };
+    sim.fs().written(ino, &written)?;
+    Ok(Arrived {
+        offset_bytes,
+        data: data.to_vec(),
+        size_bytes,
+    })
+}
+
+/// Writes whole blocks past the page cache and without checksums.
+pub(crate) fn write_direct(
+    sim: &Mounted,
+    file: &File,
+    offset_bytes: u64,
+    data: &[u8],
+    mut arrived: impl FnMut(Arrived),
+) -> Result<()> {
+    let ino = sim.fstat(file)?.ino;
+    let end_bytes = offset_bytes + data.len() as u64;
+    let mut at = offset_bytes;
+    while at < end_bytes {
+        let reserved = sim.fs().reserve(ino, at, end_bytes - at)?;
+        let mut until = end_bytes.min(reserved.offset_bytes + reserved.len_bytes);
+        while at < until {
+            let range = (at - offset_bytes) as usize..(until - offset_bytes) as usize;
+            let piece = place_and_write(sim, ino, at, &data[range], until, false);
+            let piece = piece.inspect_err(|_| sim.fs().unreserve(ino, at, until - at))?;
+            at += piece.data.len() as u64;
+            until = until.max(at);
+            arrived(piece);
+        }
+    }
+    Ok(())
+}
