@@ -107,18 +107,24 @@ static int bento_link(struct dentry *old, struct inode *dir, struct dentry *new)
 	return 0;
 }
 
+static int bento_removed(int err, struct inode *dir, struct dentry *dentry,
+			 const struct bento_changed *changed)
+{
+	if (err)
+		return err;
+	bento_apply_attr(d_inode(dentry), &changed->inode);
+	bento_apply_attr(dir, &changed->dir);
+	bento_name_gone(dentry);
+	return 0;
+}
+
 static int bento_unlink(struct inode *dir, struct dentry *dentry)
 {
 	struct bento_changed changed;
 	int err = bento_icall(dir, unlink, bento_qstr(&dentry->d_name),
 			      &changed);
 
-	if (err)
-		return err;
-	bento_apply_attr(d_inode(dentry), &changed.inode);
-	bento_apply_attr(dir, &changed.dir);
-	bento_name_gone(dentry);
-	return 0;
+	return bento_removed(err, dir, dentry, &changed);
 }
 
 static int bento_rmdir(struct inode *dir, struct dentry *dentry)
@@ -127,12 +133,7 @@ static int bento_rmdir(struct inode *dir, struct dentry *dentry)
 	int err = bento_icall(dir, rmdir, bento_qstr(&dentry->d_name),
 			      &changed);
 
-	if (err)
-		return err;
-	bento_apply_attr(d_inode(dentry), &changed.inode);
-	bento_apply_attr(dir, &changed.dir);
-	bento_name_gone(dentry);
-	return 0;
+	return bento_removed(err, dir, dentry, &changed);
 }
 
 static int bento_rename(struct mnt_idmap *idmap,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /* Memory, time, randomness and messages for file systems. */
+#include <linux/capability.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/random.h>
@@ -52,6 +53,12 @@ uint64_t bento_random(void)
 	return get_random_u64();
 }
 EXPORT_SYMBOL_GPL(bento_random);
+
+bool bento_may_use_reserve(void)
+{
+	return capable(CAP_SYS_RESOURCE);
+}
+EXPORT_SYMBOL_GPL(bento_may_use_reserve);
 
 void bento_log(struct bento_mount *mount, uint32_t level, const uint8_t *text,
 	       size_t len_bytes)

@@ -351,6 +351,9 @@ int32_t bento_device_discard(struct bento_mount *mount, uint64_t offset_bytes,
 void bento_now(struct bento_time *time);
 uint64_t bento_monotonic_ns(void);
 uint64_t bento_random(void);
+
+/* Whether the caller may use space that is kept for the administrator. */
+bool bento_may_use_reserve(void);
 uint32_t bento_crc32c(uint32_t crc, const uint8_t *data, size_t len_bytes);
 
 #define BENTO_LOG_ERROR		0

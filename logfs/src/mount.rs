@@ -349,7 +349,6 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
         let balance = self.space.balance();
         let (inodes_used, inodes_free) = self.space.inodes();
         let inodes_free = inodes_free.min(INODES_SHOWN_MAX);
-        let root_only = self.superblock.root_reserved_blocks.get();
         let uuid = self.superblock.header.uuid;
         let mut id = [0; 8];
         for (to, (a, b)) in id.iter_mut().zip(uuid.iter().zip(uuid.iter().skip(8))) {
@@ -359,7 +358,7 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
             block_bytes: BLOCK_BYTES as u32,
             blocks: self.space.capacity(),
             blocks_free: balance.unused(),
-            blocks_available: balance.available().saturating_sub(root_only),
+            blocks_available: balance.available_to_users(),
             inodes: inodes_used.saturating_add(inodes_free),
             inodes_free,
             fsid: u64::from_le_bytes(id),

@@ -157,6 +157,10 @@ pub trait Env: Clone + Send + Sync + Sized + 'static {
     /// Writes a line to the system's log, with the file system and device named before it.
     fn log(&self, level: Level, message: fmt::Arguments<'_>);
 
+    /// Whether whoever asks for what is being done may use space that is kept for the administrator
+    /// (`CAP_SYS_RESOURCE`). Background work may.
+    fn may_use_reserve(&self) -> bool;
+
     /// Asks that [`FileSystem::background`](crate::FileSystem::background) be called soon.
     fn wake_background(&self);
 }

@@ -87,6 +87,8 @@ pub(crate) mod write {
 
 /// Bit of [`SetxattrIn::setxattr_flags`].
 pub(crate) const SETXATTR_ACL_KILL_SGID: u32 = 1 << 0;
+/// Bit of [`GetattrIn::flags`]: asked for an open file.
+pub(crate) const GETATTR_FH: u32 = 1 << 0;
 /// Bit of [`FsyncIn::fsync_flags`].
 pub(crate) const FSYNC_FDATASYNC: u32 = 1 << 0;
 
@@ -107,6 +109,7 @@ messages! {
         len: u32, opcode: u32, unique: u64, nodeid: u64, uid: u32, gid: u32, pid: u32,
         total_extlen: u16, padding: u16,
     }
+    GetattrIn { flags: u32, dummy: u32, fh: u64, }
     OutHeader { len: u32, error: i32, unique: u64, }
 
     Attr {

@@ -14,7 +14,13 @@ const XATTR_CREATE: u32 = 1;
 const XATTR_REPLACE: u32 = 2;
 
 impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
-    pub(crate) fn getattr(&self, ino: Ino, out: &mut Vec<u8>) -> Result<()> {
+    pub(crate) fn getattr(&self, ino: Ino, mut args: Args<'_>, out: &mut Vec<u8>) -> Result<()> {
+        // Asked for a file descriptor, they are wanted for a write or a read of its end, not for
+        // `stat(2)`.
+        let is_for_access = args.take::<abi::GetattrIn>()?.flags & abi::GETATTR_FH != 0;
+        if is_for_access && let Some(error) = self.write_errors.take(ino) {
+            return Err(error);
+        }
         put(out, &self.attr_out(&self.fs.getattr(ino)?));
         Ok(())
     }

@@ -46,7 +46,14 @@ impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
         }
         let from_cache = wish.write_flags & abi::write::CACHE != 0;
         let mtime = (!from_cache).then(|| self.env.now());
-        let count = self.io.write(ino, wish.offset, data, mtime)?;
+        let count = self
+            .io
+            .write(ino, wish.offset, data, mtime)
+            .inspect_err(|&error| {
+                if from_cache {
+                    self.write_errors.note(ino, error);
+                }
+            })?;
         put(
             out,
             &abi::WriteOut {

@@ -21,6 +21,7 @@ mod options;
 mod pins;
 mod server;
 mod session;
+mod write_errors;
 
 use bento_api::FileSystem;
 use bento_host::{FileDevice, HostEnv};

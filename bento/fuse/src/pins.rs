@@ -27,6 +27,11 @@ impl Pins {
         removed
     }
 
+    /// Whether the kernel knows an inode.
+    pub(crate) fn holds(&self, ino: Ino) -> bool {
+        self.0.lock().contains_key(&ino)
+    }
+
     /// Calls `forget` once for each pin left.
     pub(crate) fn drain(&self, mut forget: impl FnMut(Ino)) {
         for (ino, count) in std::mem::take(&mut *self.0.lock()) {
@@ -46,7 +51,9 @@ mod tests {
         pins.add(Ino(5));
         pins.add(Ino(6));
         assert_eq!([pins.remove(Ino(5), 1), pins.remove(Ino(7), 1)], [1, 0]);
+        assert!(pins.holds(Ino(5)));
         assert_eq!(pins.remove(Ino(5), 9), 1);
+        assert!(!pins.holds(Ino(5)));
         let mut left = Vec::new();
         pins.drain(|ino| left.push(ino));
         assert_eq!(left, [Ino(6)]);

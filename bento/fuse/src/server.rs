@@ -2,6 +2,7 @@
 
 use crate::abi::{self, Args, InHeader, opcode};
 use crate::pins::Pins;
+use crate::write_errors::WriteErrors;
 use bento_api::{
     Attr, Env, Errno, FileKind, FileSystem, Ino, Level, Result, SetAttr, SetTime, Time, mode,
 };
@@ -34,6 +35,7 @@ pub(crate) struct Server<FS: FileSystem<HostEnv<FileDevice>>> {
     pub(crate) fs: Arc<FS>,
     pub(crate) io: FileIo<HostEnv<FileDevice>, FS>,
     pub(crate) pins: Pins,
+    pub(crate) write_errors: WriteErrors,
     pub(crate) block_bytes: u32,
     /// The file system keeps access control lists: the kernel checks them, we pass them on.
     pub(crate) has_acls: bool,
@@ -58,6 +60,7 @@ impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
             has_acls: acl != Err(Errno::EOPNOTSUPP),
             access_times,
             pins,
+            write_errors: WriteErrors::default(),
             dead: AtomicBool::new(false),
             env,
             fs,
@@ -73,6 +76,7 @@ impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
         if self.is_dead() {
             return Err(Errno::EIO);
         }
+        bento_host::set_caller(header.uid);
         self.guarded(|| self.dispatch(header, Args(args), out))
     }
 
@@ -133,7 +137,7 @@ impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
                 }
                 Ok(())
             }
-            opcode::GETATTR => self.getattr(ino, out),
+            opcode::GETATTR => self.getattr(ino, args, out),
             opcode::STATX => self.statx(ino, out),
             opcode::SETATTR => self.setattr(ino, args, out),
             opcode::READLINK => self.readlink(ino, out),
@@ -190,6 +194,9 @@ impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
     fn forget(&self, ino: Ino, count: u64) {
         for _ in 0..self.pins.remove(ino, count) {
             self.io.forget(ino);
+        }
+        if !self.pins.holds(ino) {
+            self.write_errors.take(ino);
         }
     }
 

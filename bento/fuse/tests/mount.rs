@@ -275,6 +275,26 @@ fn assert_unmounted(image: &Path) {
     }
 }
 
+/// The kernel's cache takes more than the disk does, but not for ever.
+#[test]
+fn a_full_disk_ends_a_write() {
+    if !can_mount() {
+        return;
+    }
+    let image = image(8 << 20);
+    let mount = Mount::new("mappedfs-fuse", image.path(), "rw");
+    let mut file = File::create(mount.path("file")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let error = loop {
+        assert!(Instant::now() < deadline, "no error");
+        match file.write_all(&[1; 1 << 16]) {
+            Ok(()) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.raw_os_error(), Some(28));
+}
+
 #[test]
 fn holes_are_found() {
     if !can_mount() {

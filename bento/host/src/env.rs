@@ -2,9 +2,19 @@
 
 use crate::{HostEvent, HostMutex, HostRwLock};
 use bento_api::{Device, Env, Event, Level, Time};
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+thread_local! {
+    static CALLER_UID: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Says on whose behalf this thread works from now on; without that it works for root.
+pub fn set_caller(uid: u32) {
+    CALLER_UID.set(uid);
+}
 
 /// [`Env`] over the services of the operating system and a device of type `D`.
 pub struct HostEnv<D> {
@@ -83,6 +93,10 @@ impl<D: Device + 'static> Env for HostEnv<D> {
             Level::Debug => log::Level::Debug,
         };
         log::log!(target: "bento", level, "{}: {message}", self.shared.log_name);
+    }
+
+    fn may_use_reserve(&self) -> bool {
+        CALLER_UID.get() == 0
     }
 
     fn wake_background(&self) {

@@ -10,7 +10,7 @@ mod lock;
 mod memory;
 
 pub use device::FileDevice;
-pub use env::HostEnv;
+pub use env::{HostEnv, set_caller};
 pub use file_io::FileIo;
 pub use lock::{HostEvent, HostMutex, HostRwLock};
 

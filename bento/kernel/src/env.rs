@@ -60,6 +60,11 @@ impl Env for KernelEnv {
         log(self.device.mount(), level, message);
     }
 
+    fn may_use_reserve(&self) -> bool {
+        // SAFETY: has no preconditions.
+        unsafe { abi::bento_may_use_reserve() }
+    }
+
     fn wake_background(&self) {
         // SAFETY: the mount outlives its file system.
         unsafe { abi::bento_wake_background(self.device.mount()) }

@@ -28,6 +28,7 @@ struct Shared {
     rng: Mutex<Rng>,
     log: Mutex<Vec<(Level, String)>>,
     background_due: AtomicBool,
+    may_use_reserve: AtomicBool,
 }
 
 impl SimEnv {
@@ -40,6 +41,7 @@ impl SimEnv {
                 rng: Mutex::new(Rng::new(seed)),
                 log: Mutex::new(Vec::new()),
                 background_due: AtomicBool::new(false),
+                may_use_reserve: AtomicBool::new(true),
             }),
         }
     }
@@ -50,6 +52,11 @@ impl SimEnv {
         self.shared
             .elapsed_ns
             .fetch_add(elapsed_ns, Ordering::Relaxed);
+    }
+
+    /// Whether operations are from now on those of an administrator, as they are at first.
+    pub fn set_may_use_reserve(&self, may: bool) {
+        self.shared.may_use_reserve.store(may, Ordering::Relaxed);
     }
 
     /// What was logged so far.
@@ -95,6 +102,10 @@ impl Env for SimEnv {
 
     fn log(&self, level: Level, message: fmt::Arguments<'_>) {
         self.shared.log.lock().push((level, message.to_string()));
+    }
+
+    fn may_use_reserve(&self) -> bool {
+        self.shared.may_use_reserve.load(Ordering::Relaxed)
     }
 
     fn wake_background(&self) {

@@ -30,6 +30,7 @@ use logfs_format::{
 };
 
 pub(crate) use reserve::Balance;
+use reserve::Caller;
 
 /// What is known of a segment without reading it.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +68,7 @@ struct State {
 
 /// See the module.
 pub(crate) struct Space<E: Env> {
+    env: E,
     layout: Layout,
     uuid: [u8; 16],
     reporter: Arc<Reporter<E>>,
@@ -113,9 +115,22 @@ impl<E: Env> Space<E> {
         entry.is_some_and(|entry| entry.kind == SegmentKind::Inodes)
     }
 
+    /// Reserves as a user, and if that fails as whoever asks: most never come near the limit, so
+    /// privileges are looked at only there.
+    fn with_balance<T>(
+        &self,
+        mut reserve: impl FnMut(&mut Balance, Caller) -> Result<T>,
+    ) -> Result<T> {
+        let result = reserve(&mut self.state.lock().balance, Caller::User);
+        if result.is_ok() || !self.env.may_use_reserve() {
+            return result;
+        }
+        reserve(&mut self.state.lock().balance, Caller::Root)
+    }
+
     /// Promises blocks to data that will be written; whether it `overwrites` data that is there.
     pub(crate) fn reserve_data(&self, blocks: u64, overwrites: bool) -> Result<()> {
-        self.state.lock().balance.reserve_data(blocks, overwrites)
+        self.with_balance(|balance, caller| balance.reserve_data(blocks, overwrites, caller))
     }
 
     /// Takes a promise to data back.
@@ -126,10 +141,7 @@ impl<E: Env> Space<E> {
 
     /// Promises blocks to an operation's metadata; returns how many.
     pub(crate) fn reserve_metadata(&self, blocks: u64, privileged: bool) -> Result<u64> {
-        self.state
-            .lock()
-            .balance
-            .reserve_metadata(blocks, privileged)
+        self.with_balance(|balance, caller| balance.reserve_metadata(blocks, privileged, caller))
     }
 
     /// Takes a promise to metadata back.

@@ -19,12 +19,36 @@ pub(crate) struct Balance {
     pub(crate) reserved_metadata: u64,
     /// Size of the pool.
     pub(crate) pool: u64,
+    /// Kept for root, besides the pool.
+    pub(crate) root_only: u64,
+}
+
+/// Who asks for space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// May not use what is kept for root.
+    User,
+    /// May.
+    Root,
 }
 
 impl Balance {
     /// Blocks that could still be promised to data.
     pub(crate) fn available(&self) -> u64 {
         self.room(self.pool, self.kept_for_overwrites())
+    }
+
+    /// What of free blocks is left for a caller.
+    fn left_for(&self, caller: Caller, blocks: u64) -> u64 {
+        match caller {
+            Caller::User => blocks.saturating_sub(self.root_only),
+            Caller::Root => blocks,
+        }
+    }
+
+    /// Blocks that could still be promised to data of users.
+    pub(crate) fn available_to_users(&self) -> u64 {
+        self.left_for(Caller::User, self.available())
     }
 
     /// Blocks that nobody uses and nothing was promised, the pool included.
@@ -53,11 +77,16 @@ impl Balance {
 
     /// Promises blocks to data. An overwrite frees as much as it takes, only later: it may use the
     /// pool, so that files can be changed and cut off within a block on a full disk.
-    pub(crate) fn reserve_data(&mut self, blocks: u64, overwrites: bool) -> Result<()> {
+    pub(crate) fn reserve_data(
+        &mut self,
+        blocks: u64,
+        overwrites: bool,
+        caller: Caller,
+    ) -> Result<()> {
         let room = if overwrites {
             self.room(self.pool / 2, 0)
         } else {
-            self.available()
+            self.left_for(caller, self.available())
         };
         if room < blocks {
             return Err(Errno::ENOSPC);
@@ -68,7 +97,12 @@ impl Balance {
 
     /// Promises blocks to metadata. A privileged operation may use the pool, and gets what there is
     /// if that is not enough: most never need all that they ask for.
-    pub(crate) fn reserve_metadata(&mut self, blocks: u64, privileged: bool) -> Result<u64> {
+    pub(crate) fn reserve_metadata(
+        &mut self,
+        blocks: u64,
+        privileged: bool,
+        caller: Caller,
+    ) -> Result<u64> {
         let pool = if privileged { 0 } else { self.pool };
         let kept = if privileged {
             0
@@ -79,7 +113,7 @@ impl Balance {
             .free_metadata
             .saturating_sub(self.reserved_metadata + pool))
         .saturating_add(self.room(pool, kept));
-        if spare < blocks && !privileged {
+        if self.left_for(caller, spare) < blocks && !privileged {
             return Err(Errno::ENOSPC);
         }
         let granted = blocks.min(spare);

@@ -33,7 +33,10 @@ impl<E: Env> Space<E> {
         let mut state = State {
             segments: Vec::new(),
             busy: HashMap::new(),
-            balance: Balance::default(),
+            balance: Balance {
+                root_only: superblock.root_reserved_blocks.get(),
+                ..Balance::default()
+            },
             clean: 0,
             clean_hint: 0,
             data: None,
@@ -71,6 +74,7 @@ impl<E: Env> Space<E> {
         }
         state.set_pool();
         Ok(Box::new(Space {
+            env: env.clone(),
             layout,
             uuid,
             reporter,

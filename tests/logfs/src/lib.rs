@@ -12,21 +12,17 @@ pub type Mounted = Sim<LogFs<SimEnv>>;
 /// # Panics
 /// If formatting fails: there is nothing to test then.
 pub fn formatted(size_bytes: u64) -> SimDisk {
-    formatted_with(size_bytes, None)
+    formatted_with(size_bytes, &mkfs_logfs::Options::default())
 }
 
-/// A freshly formatted disk with a log of so many blocks.
+/// A freshly formatted disk, with options.
 ///
 /// # Panics
 /// If formatting fails: there is nothing to test then.
-pub fn formatted_with(size_bytes: u64, log_blocks: Option<u64>) -> SimDisk {
+pub fn formatted_with(size_bytes: u64, options: &mkfs_logfs::Options) -> SimDisk {
     let disk = SimDisk::new(size_bytes);
     let sector = mkfs_logfs::Sector::new(512);
-    let options = mkfs_logfs::Options {
-        log_blocks,
-        ..Default::default()
-    };
-    let plan = mkfs_logfs::Plan::new(size_bytes / 4096, sector, &options)
+    let plan = mkfs_logfs::Plan::new(size_bytes / 4096, sector, options)
         .expect("a size that can be formatted");
     mkfs_logfs::format(&disk, &plan).expect("the disk works");
     disk

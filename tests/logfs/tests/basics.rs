@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use bento_api::{Errno, FileKind, FileSystem, RenameFlags, SetXattr};
-use bento_sim::SimDisk;
-use logfs_tests::fresh;
+use bento_sim::{Sim, SimDisk};
+use logfs_tests::{Mounted, formatted_with, fresh};
 
 const MIB: u64 = 1 << 20;
 
@@ -191,6 +191,43 @@ fn a_full_disk_refuses_writes_and_still_deletes() {
     // One segment may have become one for inodes or metadata.
     let left = sim.fs().statfs().unwrap().blocks_free;
     assert!(left + 1024 >= free, "{left} blocks free of {free}");
+}
+
+#[test]
+fn what_is_kept_for_root_is_for_root_only() {
+    let options = mkfs_logfs::Options {
+        reserved_percent: 20,
+        ..Default::default()
+    };
+    let sim: Mounted = Sim::mount(formatted_with(64 << 20, &options), 1).unwrap();
+    let file = sim.create(b"/file", 0o644).unwrap();
+    let fill = || {
+        let mut size_bytes = sim.fstat(&file).unwrap().size_bytes;
+        let error = loop {
+            match sim.write(&file, size_bytes, &[1; 1 << 16]) {
+                Ok(len) => size_bytes += len as u64,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error, Errno::ENOSPC);
+        size_bytes
+    };
+    sim.env().set_may_use_reserve(false);
+    let users = fill();
+    let stat = sim.fs().statfs().unwrap();
+    assert_eq!(stat.blocks_available, 0);
+    assert!(stat.blocks_free * 4096 > 12 << 20);
+    assert_eq!(sim.mkdir(b"/directory", 0o755), Err(Errno::ENOSPC));
+    // What is there can be changed, and deleting makes room.
+    sim.write(&file, 0, &[2; 4096]).unwrap();
+
+    sim.env().set_may_use_reserve(true);
+    let all = fill();
+    assert!(all - users > 8 << 20, "{users} {all}");
+    sim.close(file);
+    sim.unlink(b"/file").unwrap();
+    sim.env().set_may_use_reserve(false);
+    sim.mkdir(b"/directory", 0o755).unwrap();
 }
 
 #[test]

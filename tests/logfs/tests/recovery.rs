@@ -107,6 +107,14 @@ impl Log {
     }
 }
 
+fn with_small_log(size_bytes: u64) -> SimDisk {
+    let options = mkfs_logfs::Options {
+        log_blocks: Some(2048),
+        ..Default::default()
+    };
+    formatted_with(size_bytes, &options)
+}
+
 #[test]
 fn a_claim_counts_as_long_as_its_block_is_in_use() {
     let mut log = Log::new(formatted(64 * MIB));
@@ -154,7 +162,7 @@ fn a_claim_on_data_that_cannot_be_read_does_not_hold() {
 
 #[test]
 fn a_log_of_broken_claims_is_read_a_bounded_number_of_times() {
-    let mut log = Log::new(formatted_with(512 * MIB, Some(2048)));
+    let mut log = Log::new(with_small_log(512 * MIB));
     let start = log.layout().segment_start(5);
     for n in 0..log.ring_bytes() / GRANULE as u64 {
         log.append(&[Log::wrong_claim(start + n)]);
@@ -197,7 +205,7 @@ fn a_log_of_empty_blocks_takes_a_bounded_amount_of_memory() {
 /// durable.
 #[test]
 fn unflushed_transactions_never_claim_more_than_recovery_looks_at() {
-    let sim: Mounted = Sim::mount(formatted_with(512 * MIB, Some(2048)), 1).unwrap();
+    let sim: Mounted = Sim::mount(with_small_log(512 * MIB), 1).unwrap();
     let data = vec![7; 64 << 10];
     let mut rng = Rng::new(1);
     for n in 0..1300 {
