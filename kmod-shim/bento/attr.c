@@ -227,5 +227,7 @@ int bento_setattr(struct mnt_idmap *idmap, struct dentry *dentry,
 		bento_refresh_attr(inode);
 	if (!err && (iattr->ia_valid & ATTR_MODE))
 		err = posix_acl_chmod(idmap, dentry, inode->i_mode);
+	if (!err && IS_SYNC(inode))
+		err = bento_icall(inode, fsync, false);
 	return err;
 }

@@ -19,6 +19,12 @@ static void bento_name_gone(struct dentry *dentry)
 		dput(dentry);
 }
 
+/* With dirsync, or sync, a change of names is durable when the call returns. */
+static int bento_names_changed(struct inode *dir)
+{
+	return IS_DIRSYNC(dir) ? bento_icall(dir, fsync, false) : 0;
+}
+
 static struct dentry *bento_lookup(struct inode *dir, struct dentry *dentry,
 				   unsigned int flags)
 {
@@ -47,7 +53,7 @@ static int bento_make(struct mnt_idmap *idmap, struct inode *dir,
 		return PTR_ERR(inode);
 	d_instantiate_new(dentry, inode);
 	bento_name_made(dentry);
-	return 0;
+	return bento_names_changed(dir);
 }
 
 static int bento_vfs_create(struct mnt_idmap *idmap, struct inode *dir,
@@ -104,7 +110,7 @@ static int bento_link(struct dentry *old, struct inode *dir, struct dentry *new)
 	ihold(inode);
 	d_instantiate(new, inode);
 	bento_name_made(new);
-	return 0;
+	return bento_names_changed(dir);
 }
 
 static int bento_removed(int err, struct inode *dir, struct dentry *dentry,
@@ -115,7 +121,7 @@ static int bento_removed(int err, struct inode *dir, struct dentry *dentry,
 	bento_apply_attr(d_inode(dentry), &changed->inode);
 	bento_apply_attr(dir, &changed->dir);
 	bento_name_gone(dentry);
-	return 0;
+	return bento_names_changed(dir);
 }
 
 static int bento_unlink(struct inode *dir, struct dentry *dentry)
@@ -164,7 +170,8 @@ static int bento_rename(struct mnt_idmap *idmap,
 		if (how != BENTO_RENAME_EXCHANGE)
 			bento_name_gone(to);
 	}
-	return 0;
+	err = bento_names_changed(from_dir);
+	return err ?: bento_names_changed(to_dir);
 }
 
 const struct inode_operations bento_dir_inode_ops = {

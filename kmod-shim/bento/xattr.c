@@ -35,9 +35,10 @@ int bento_setxattr(struct inode *inode, const char *name, const void *value,
 	if (flags & XATTR_REPLACE)
 		how = BENTO_XATTR_REPLACE;
 	err = bento_icall(inode, setxattr, bytes, content, how, &attr);
-	if (!err)
-		bento_apply_attr(inode, &attr);
-	return err;
+	if (err)
+		return err;
+	bento_apply_attr(inode, &attr);
+	return IS_SYNC(inode) ? bento_icall(inode, fsync, false) : 0;
 }
 
 static int bento_handler_get(const struct xattr_handler *handler,
