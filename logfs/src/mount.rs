@@ -123,7 +123,7 @@ impl<E: Env> LogFs<E> {
     fn prepare(env: &E, mount: &MountOptions<'_>) -> Result<Box<Prepared>> {
         let options = Options::default().parse(env, mount.options)?;
         let superblock = recovery::read_superblock(env)?;
-        let mut read_only = mount.read_only;
+        let read_only = mount.read_only;
         if !read_only && env.device().geometry().read_only {
             env.log(
                 Level::Error,
@@ -131,12 +131,13 @@ impl<E: Env> LogFs<E> {
             );
             return Err(Errno::EROFS);
         }
-        if superblock.must_be_read_only() && !read_only {
+        // mount(8) takes this for an answer, and mounts with ro unless it was told rw.
+        if !read_only && superblock.must_be_read_only() {
             env.log(
-                Level::Warning,
-                format_args!("has features this version can only read: mounting read-only"),
+                Level::Error,
+                format_args!("has features this version can only read; mount with ro"),
             );
-            read_only = true;
+            return Err(Errno::EROFS);
         }
         let start = Self::recover(env, &superblock, &options, read_only)?;
         Ok(Box::new(Prepared {
@@ -407,7 +408,11 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
     }
 
     fn shrink(&self, count: usize) -> usize {
-        self.cache.shrink(count)
+        let dropped = self.cache.shrink(count);
+        if self.cache.is_short() {
+            self.env.wake_background();
+        }
+        dropped
     }
 
     fn shutdown(&self) {

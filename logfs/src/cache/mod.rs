@@ -17,7 +17,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{Device, Env, Errno, Mutex, ReadRequest, Result};
 use changes::Changes;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use hashbrown::{DefaultHashBuilder, HashMap};
 use logfs_format::{BLOCK_BYTES, BlockHeader, BlockKind, HEADER_BYTES, block};
 
@@ -29,6 +29,9 @@ const SHARDS: usize = 64;
 
 /// Blocks kept if nothing asks for memory: 256 MiB.
 const BLOCKS_MAX: usize = 65_536;
+
+/// A checkpoint is not worth its writes if it lets fewer blocks than this go: 1 MiB.
+const HOMELESS_MIN: usize = 256;
 
 /// A block of the running transaction, as the commit takes it.
 pub(crate) struct Changed {
@@ -94,6 +97,8 @@ pub(crate) struct Cache<E: Env> {
     /// running transaction is written. One that was forgotten still counts.
     logged: AtomicUsize,
     hand: AtomicUsize,
+    /// Memory was asked for in vain, since most blocks have to be brought home first.
+    is_short: AtomicBool,
 }
 
 impl<E: Env> Cache<E> {
@@ -107,6 +112,7 @@ impl<E: Env> Cache<E> {
             blocks: AtomicUsize::new(0),
             logged: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),
+            is_short: AtomicBool::new(false),
         }
     }
 
@@ -298,6 +304,7 @@ impl<E: Env> Cache<E> {
     pub(crate) fn collect_homeless(&self) -> Vec<Homeless> {
         let mut all = Vec::new();
         self.logged.store(0, Ordering::Relaxed);
+        self.is_short.store(false, Ordering::Relaxed);
         for shard in &self.shards {
             for (&address, entry) in &mut shard.lock().map {
                 entry.whole_logged = false;
@@ -386,7 +393,15 @@ impl<E: Env> Cache<E> {
                 break;
             }
         }
-        self.blocks.fetch_sub(dropped, Ordering::Relaxed);
+        let left = self.blocks.fetch_sub(dropped, Ordering::Relaxed) - dropped;
+        if dropped < count && self.logged_blocks() > HOMELESS_MIN.max(left / 2) {
+            self.is_short.store(true, Ordering::Relaxed);
+        }
         dropped
+    }
+
+    /// Whether a checkpoint would let blocks go whose memory others want.
+    pub(crate) fn is_short(&self) -> bool {
+        self.is_short.load(Ordering::Relaxed)
     }
 }

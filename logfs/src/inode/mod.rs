@@ -140,19 +140,13 @@ impl State {
     }
 }
 
-/// So many inodes that left memory are remembered without a look at which of them are durable by
-/// now.
-const LEFT_MIN: usize = 64;
-
 /// A part of the table.
 struct Shard<E: Env> {
     inodes: HashMap<u64, Arc<Inode<E>>, DefaultHashBuilder>,
-    /// Of inodes that left memory: the last transactions that changed anything, and data. Without
-    /// this, fsync of an inode that was read again would believe that there is nothing to do.
-    left: HashMap<u64, (u64, u64), DefaultHashBuilder>,
-    /// Length of `left` at which the durable ones are dropped: twice what stayed the last time, so
-    /// that looking costs little per inode.
-    left_limit: usize,
+    /// The last transactions that changed anything, and data, of any inode that has left memory.
+    /// Without this, fsync of an inode that was read again would believe that there is nothing to
+    /// do. For all together: inodes leave when memory is short, and a list would need more of it.
+    left: (u64, u64),
 }
 
 type ShardGuard<'a, E> = <<E as Env>::Mutex<Shard<E>> as Mutex<Shard<E>>>::Guard<'a>;
@@ -166,8 +160,7 @@ impl<E: Env> InodeTable<E> {
     pub(crate) fn new() -> InodeTable<E> {
         let empty = || Shard {
             inodes: HashMap::default(),
-            left: HashMap::default(),
-            left_limit: LEFT_MIN,
+            left: (0, 0),
         };
         InodeTable {
             shards: (0..SHARDS).map(|_| Mutex::new(empty())).collect(),
@@ -227,10 +220,9 @@ impl<E: Env> LogFs<E> {
         }
         shard.inodes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let inode = Arc::new(Inode::new(ino.0, disk));
-        if let Some((changed, data_changed)) = shard.left.remove(&ino.0) {
-            inode.changed.store(changed, Ordering::Release);
-            inode.data_changed.store(data_changed, Ordering::Release);
-        }
+        let (changed, data_changed) = shard.left;
+        inode.changed.store(changed, Ordering::Release);
+        inode.data_changed.store(data_changed, Ordering::Release);
         shard.inodes.insert(ino.0, Arc::clone(&inode));
         Ok(inode)
     }
@@ -277,15 +269,11 @@ impl<E: Env> LogFs<E> {
         {
             self.drop_promises(&inode);
             shard.inodes.remove(&ino.0);
-            let durable = self.journal.durable();
-            if inode.last_change(false) > durable {
-                if shard.left.len() >= shard.left_limit {
-                    shard.left.retain(|_, (changed, _)| *changed > durable);
-                    shard.left_limit = LEFT_MIN.max(shard.left.len() * 2);
-                }
-                let changes = (inode.last_change(false), inode.last_change(true));
-                shard.left.insert(ino.0, changes);
-            }
+            let (changed, data_changed) = shard.left;
+            shard.left = (
+                changed.max(inode.last_change(false)),
+                data_changed.max(inode.last_change(true)),
+            );
         }
     }
 

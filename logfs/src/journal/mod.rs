@@ -211,6 +211,7 @@ impl<E: Env> Journal<E> {
     pub(crate) fn wants_checkpoint(&self, cache: &Cache<E>) -> bool {
         self.used.load(Ordering::Acquire) > self.ring.granules / 2
             || cache.logged_blocks() > IMAGES_MAX / 2
+            || cache.is_short()
     }
 
     /// The last durable transaction.

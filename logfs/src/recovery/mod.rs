@@ -16,10 +16,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use bento_api::{Device, Env, Errno, Level, ReadRequest, Result, WriteRequest};
 use claims::Claims;
+use core::fmt;
 use images::Images;
 use logfs_format::le::Le32;
 use logfs_format::log::{CHECKPOINT_BLOCKS, Item};
-use logfs_format::{BLOCK_BYTES, Checkpoint, Superblock, block};
+use logfs_format::{BLOCK_BYTES, Checkpoint, Fault, Superblock, block};
 use reader::{Reader, Record};
 
 /// No log gets this far: a number beyond it is damage, and must not overflow.
@@ -284,15 +285,20 @@ pub fn read_superblock<E: Env>(env: &E) -> Result<Superblock> {
     }])?;
     let is_logfs = block::header(&data).is_some_and(|h| h.magic.get() == block::BLOCK_MAGIC);
     let superblock = Superblock::parse(&data, address).map_err(|fault| {
-        if is_logfs {
-            env.log(
-                Level::Error,
-                format_args!("superblock: {fault}; run fsck.logfs"),
-            );
-            Errno::EUCLEAN
-        } else {
-            env.log(Level::Error, format_args!("no logfs on this device"));
-            Errno::EINVAL
+        let log = |message: fmt::Arguments<'_>| env.log(Level::Error, message);
+        match fault {
+            _ if !is_logfs => {
+                log(format_args!("no logfs on this device"));
+                Errno::EINVAL
+            }
+            Fault::Features(_) => {
+                log(format_args!("{fault}: it needs a newer version of logfs"));
+                Errno::EINVAL
+            }
+            fault => {
+                log(format_args!("superblock: {fault}; run fsck.logfs"));
+                Errno::EUCLEAN
+            }
         }
     })?;
     let bytes = superblock
