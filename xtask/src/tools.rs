@@ -15,6 +15,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("memfs-fuse", "memfs-fuse"),
     ("mount.fuse.memfs", "memfs-fuse"),
     ("exercise", "exercise"),
+    ("set-features", "set-features"),
 ];
 
 /// A program and the name that it is installed under.

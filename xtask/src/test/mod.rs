@@ -3,6 +3,7 @@
 mod checks;
 mod exercise;
 mod fsx;
+mod guest;
 mod machine;
 mod pjdfstest;
 mod rust;
@@ -85,6 +86,9 @@ const PARTS: &[Part] = &[
     part("logfs-uml", "mkfs, mount, use, umount, fsck in the UML kernel", Long, has_logfs, smoke::logfs_uml),
     part("logfs-stock", "mkfs, mount, use, umount, fsck in Debian's kernel", Long, has_logfs, smoke::logfs_stock),
     part("logfs-fuse", "mkfs, mount, use, umount, fsck over FUSE", Long, has_logfs_fuse, smoke::logfs_fuse),
+    part("panics-uml", "a file system that panics in the UML kernel harms nobody else", Long, has_logfs, guest::panics_uml),
+    part("panics-stock", "a file system that panics in Debian's kernel harms nobody else", Long, has_logfs, guest::panics_stock),
+    part("mounting-uml", "what mount, umount and fsfreeze ask of logfs in the UML kernel, and what it refuses", Long, has_logfs, guest::mounting_uml),
     part("demo-uml", "power cuts of logfs in the UML kernel lose nothing that was fsynced", Long, has_logfs, demo::power_cuts_uml),
     part("pjdfstest-ext4", "pjdfstest on ext4: shows that the suite works here", Long, anywhere, pjdfstest::ext4),
     part("pjdfstest-uml", "pjdfstest on logfs in the UML kernel", Long, has_logfs, pjdfstest::logfs_uml),
