@@ -3,13 +3,50 @@
 //! Only what is neither marked nor claimed is taken. Marks and counts are kept in step, so that the
 //! last pass finds nothing wrong with what the check itself has done.
 
-use crate::context::{Context, Owner};
+use crate::context::{Context, NOBODY};
 use crate::map::{Kind, bit, set_bit};
-use crate::segments::read_header;
+use crate::segments::{edit_entry, read_header};
 use logfs_format::{
     BlockKind, INODES_PER_BLOCK, InoAddress, Inode, InodeBlockHead, SegmentEntry, SegmentHeader,
     SegmentKind, block, header_blocks,
 };
+
+/// Claims a free block for file data, in a segment with sound summaries. `None` if there is no room.
+pub(crate) fn data_block(ctx: &mut Context<'_>) -> Option<u64> {
+    for segment in ctx.map.of_kind(SegmentKind::Data) {
+        if let Some(index) = free_index(ctx, segment) {
+            return claim(ctx, segment, index);
+        }
+    }
+    let segment = new_segment(ctx, SegmentKind::Data)?;
+    let heads = header_blocks(SegmentKind::Data, ctx.layout.segment_blocks);
+    for index in 1..heads {
+        let address = ctx.layout.segment_start(segment) + u64::from(index);
+        let image = ctx.new_block(BlockKind::Summary, address, NOBODY);
+        ctx.replace(address, image);
+    }
+    claim(ctx, segment, heads)
+}
+
+/// Whether there are so many free blocks for metadata.
+pub(crate) fn has_room(ctx: &Context<'_>, blocks: u64) -> bool {
+    let per_segment = u64::from(ctx.layout.usable_blocks(SegmentKind::Metadata));
+    let unclaimed = |segment: &u64| ctx.map.claimed(*segment).is_none();
+    let free = ctx.map.of_kind(SegmentKind::Free);
+    let mut room = free.into_iter().filter(unclaimed).count() as u64 * per_segment;
+    for segment in ctx.map.of_kind(SegmentKind::Metadata) {
+        if room >= blocks {
+            return true;
+        }
+        if ctx.map.marked(segment).is_some() {
+            let indexes = 1..ctx.layout.segment_blocks;
+            room += indexes
+                .filter(|&index| ctx.map.is_free(segment, index))
+                .count() as u64;
+        }
+    }
+    room >= blocks
+}
 
 /// Claims a free block for metadata, `wanted` if that is one. `None` if there is no room.
 pub(crate) fn block(ctx: &mut Context<'_>, wanted: Option<u64>) -> Option<u64> {
@@ -66,15 +103,6 @@ fn mark(ctx: &mut Context<'_>, segment: u64, index: u32, value: bool) {
     });
 }
 
-fn edit_entry(ctx: &mut Context<'_>, segment: u64, change: impl FnOnce(&mut SegmentEntry)) {
-    let (table, offset) = ctx.layout.table_entry(segment);
-    ctx.edit(table, |image| {
-        if let Some(entry) = block::view_mut(image, offset) {
-            change(entry);
-        }
-    });
-}
-
 /// A free block of a segment whose header can be read.
 fn free_index(ctx: &Context<'_>, segment: u64) -> Option<u32> {
     ctx.map.marked(segment)?;
@@ -107,11 +135,7 @@ fn new_segment(ctx: &mut Context<'_>, kind: SegmentKind) -> Option<u64> {
 /// Writes a header without marks.
 pub(crate) fn write_header(ctx: &mut Context<'_>, segment: u64, kind: SegmentKind) {
     let address = ctx.layout.segment_start(segment);
-    let nobody = Owner {
-        ino: 0,
-        generation: 0,
-    };
-    let mut image = ctx.new_block(BlockKind::SegmentHeader, address, nobody);
+    let mut image = ctx.new_block(BlockKind::SegmentHeader, address, NOBODY);
     if let Some(header) = block::view_mut::<SegmentHeader>(&mut image, 0) {
         header.segment = segment.into();
         header.kind = kind as u8;
@@ -186,11 +210,7 @@ fn new_inode_block(ctx: &mut Context<'_>) -> Option<(u64, u32)> {
     ctx.map.claim_in(segment, index).ok()?;
     mark(ctx, segment, index, true);
     let address = ctx.layout.segment_start(segment) + u64::from(index);
-    let nobody = Owner {
-        ino: 0,
-        generation: 0,
-    };
-    let image = ctx.new_block(BlockKind::Inodes, address, nobody);
+    let image = ctx.new_block(BlockKind::Inodes, address, NOBODY);
     ctx.replace(address, image);
     Some((segment, index))
 }

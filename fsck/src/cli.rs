@@ -6,8 +6,12 @@ use std::path::PathBuf;
 
 /// Check and repair a logfs file system.
 ///
+/// Without -a, -n or -y it asks about each problem if it runs on a terminal, and writes nothing if it
+/// doesn't.
+///
 /// Exit status: the sum of 0 (no problems), 1 (problems were corrected), 4 (problems were left), 8
-/// (the check could not be done), 16 (wrong usage), 32 (cancelled).
+/// (the check could not be done), 16 (wrong usage), 32 (cancelled), 128 (a shared library is
+/// missing).
 #[derive(Debug, Parser)]
 #[command(
     name = "fsck.logfs",
@@ -16,7 +20,8 @@ use std::path::PathBuf;
     disable_version_flag = true
 )]
 pub(crate) struct Cli {
-    /// Repair without questions; for use at boot. A device in use is left alone
+    /// Repair without questions what is safe, for use at boot: if a problem is not, nothing is
+    /// written and the status is 4. A device in use is left alone
     #[arg(short = 'a', visible_short_alias = 'p', long, conflicts_with_all = ["no", "yes"])]
     pub(crate) auto: bool,
 
@@ -76,6 +81,7 @@ pub(crate) struct Cli {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Yes,
+    Safe,
     No,
     Ask,
 }
@@ -99,9 +105,10 @@ impl Cli {
     }
 
     pub(crate) fn answer(&self) -> Answer {
-        match (self.auto || self.yes, self.no) {
-            (true, _) => Answer::Yes,
-            (_, true) => Answer::No,
+        match (self.auto, self.yes, self.no) {
+            (true, _, _) => Answer::Safe,
+            (_, true, _) => Answer::Yes,
+            (_, _, true) => Answer::No,
             _ => Answer::Ask,
         }
     }

@@ -5,9 +5,10 @@ use crate::map::BlockMap;
 use crate::{Failure, Object, Observer, Problem, Report};
 use bento_api::{Device, Errno, ReadRequest};
 use logfs_format::{
-    BLOCK_BYTES, BlockKind, Fault, HEADER_BYTES, InoAddress, Inode, Layout, Superblock, block,
+    BLOCK_BYTES, BlockKind, Extent, Fault, HEADER_BYTES, InoAddress, Inode, Layout, Superblock,
+    block,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 /// Blocks read from the device at a time.
@@ -49,6 +50,12 @@ pub(crate) struct Owner {
     pub(crate) generation: u32,
 }
 
+/// The owner of blocks that belong to no inode.
+pub(crate) const NOBODY: Owner = Owner {
+    ino: 0,
+    generation: 0,
+};
+
 /// What could not be read, so that the opposite of a finding can't be concluded.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gaps {
@@ -60,11 +67,47 @@ pub(crate) struct Gaps {
     pub(crate) names: bool,
 }
 
+/// CRC-32C of a block.
+pub(crate) type Checksum<'a> = &'a dyn Fn(&[u8]) -> u32;
+
+impl Gaps {
+    /// Nothing can be concluded from what was not found.
+    pub(crate) fn everything(&mut self) {
+        *self = Gaps {
+            inodes: true,
+            blocks: true,
+            names: true,
+        };
+    }
+}
+
+/// What pass 2 leaves to be mended before anything else is concluded.
+#[derive(Debug, Default)]
+pub(crate) struct Torn {
+    /// Inodes whose mapping is damaged, with the parts of it that make sense.
+    pub(crate) inodes: BTreeMap<u64, Vec<Extent>>,
+    /// Blocks that two have claimed.
+    pub(crate) contested: BTreeSet<u64>,
+    /// Inode blocks that were made anew: what their inodes owned says so itself.
+    pub(crate) inode_blocks: BTreeSet<u64>,
+}
+
+impl Torn {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inodes.is_empty() && self.contested.is_empty() && self.inode_blocks.is_empty()
+    }
+}
+
 /// See the module.
 pub(crate) struct Context<'a> {
     device: &'a dyn Device,
     /// What stands for the blocks on the device: first from the log, then changed by repairs.
     pub(crate) images: Images,
+    /// File data to be copied when the repairs are written: to a free block, from which one.
+    pub(crate) copies: BTreeMap<u64, u64>,
+    pub(crate) crc32c: Checksum<'a>,
+    /// Summary blocks that were made anew: they say what the inodes say, and bear no witness.
+    pub(crate) rebuilt_summaries: HashSet<u64>,
     pub(crate) superblock: Superblock,
     pub(crate) layout: Layout,
     pub(crate) map: BlockMap,
@@ -72,6 +115,11 @@ pub(crate) struct Context<'a> {
     /// Inodes on the orphan list.
     pub(crate) orphans: BTreeSet<u64>,
     pub(crate) gaps: Gaps,
+    pub(crate) torn: Torn,
+    /// A repair has changed what an earlier pass has counted: the round starts again.
+    pub(crate) restart: bool,
+    /// Names that inodes had whose entries were removed or have no directory any more.
+    pub(crate) old_names: HashMap<u64, Box<[u8]>>,
     pub(crate) report: Report,
     pub(crate) observer: &'a mut dyn Observer,
 }
@@ -79,6 +127,7 @@ pub(crate) struct Context<'a> {
 impl<'a> Context<'a> {
     pub(crate) fn new(
         device: &'a dyn Device,
+        crc32c: Checksum<'a>,
         superblock: Superblock,
         report: Report,
         observer: &'a mut dyn Observer,
@@ -87,23 +136,49 @@ impl<'a> Context<'a> {
         Context {
             device,
             images: Images::new(),
+            copies: BTreeMap::new(),
+            crc32c,
+            rebuilt_summaries: HashSet::new(),
             superblock,
             layout,
             map: BlockMap::new(layout),
             inodes: InodeTable::default(),
             orphans: BTreeSet::new(),
             gaps: Gaps::default(),
+            torn: Torn::default(),
+            restart: false,
+            old_names: HashMap::new(),
             report,
             observer,
         }
+    }
+
+    /// Forgets what the passes have found out, but not what they have repaired.
+    pub(crate) fn begin_round(&mut self) {
+        self.map = BlockMap::new(self.layout);
+        self.inodes = InodeTable::default();
+        self.orphans.clear();
+        self.gaps = Gaps::default();
+        self.torn = Torn::default();
+        self.restart = false;
+        self.report.begin_round();
     }
 
     pub(crate) fn uuid(&self) -> [u8; 16] {
         self.superblock.header.uuid
     }
 
+    /// Reports a problem; answers whether the caller is to put it right, and now.
+    #[must_use]
+    pub(crate) fn fix(&mut self, object: Object, problem: Problem) -> bool {
+        let observer = &mut self.observer;
+        self.report
+            .add(object, problem, |finding| observer.approve(finding))
+    }
+
+    /// Reports a problem that nothing can be done about, or everything has been done already.
     pub(crate) fn found(&mut self, object: Object, problem: Problem) {
-        self.report.add(object, problem);
+        self.report.add(object, problem, |_| true);
     }
 
     /// Tells how far a pass has come; ends the check if the user wants that.

@@ -1,11 +1,16 @@
 //! Pass 3: the entries of every directory, and its index.
 
 use crate::context::{Context, Owner};
+use crate::index::Keys;
 use crate::inode_table::InodeInfo;
-use crate::{Failure, Object, Problem, extents, index};
+use crate::map::{Kind, bit, set_bit};
+use crate::segments::{self, edit_header};
+use crate::{Failure, Object, Problem, dir_block, index};
 use bento_api::FileKind;
-use logfs_format::dir::{ENTRY_ALIGN, EntryHead, entries, hash_name, index_key, name_ok};
-use logfs_format::{BLOCK_BYTES, BlockKind, Inode, block};
+use logfs_format::dir::{
+    ENTRY_ALIGN, ENTRY_HEAD_BYTES, EntryHead, entries, hash_name, index_key, name_ok,
+};
+use logfs_format::{BLOCK_BYTES, BlockKind, InoAddress, Inode, InodeBlockHead, SegmentKind, block};
 use std::collections::HashSet;
 
 const PASS: u32 = 3;
@@ -23,6 +28,9 @@ pub(crate) fn check(ctx: &mut Context<'_>) -> Result<(), Failure> {
             && info.is_dir()
         {
             check_one(ctx, &info);
+            if ctx.restart {
+                return Ok(());
+            }
         }
     }
     ctx.progress(PASS, max as u64, max as u64)
@@ -47,37 +55,43 @@ fn check_one(ctx: &mut Context<'_>, info: &InodeInfo) {
         seen: HashSet::new(),
         keys: Vec::new(),
         sound: true,
+        removed: 0,
+        renamed: false,
     };
-    for extent in extents::read(ctx, info.owner(), &inode) {
-        for index in 0..u64::from(extent.len.get()) {
-            let (file_block, address) =
-                (extent.file_block.get() + index, extent.start.get() + index);
-            walk.block(ctx, file_block, address);
+    for (file_block, address) in dir_block::blocks(ctx, info, &inode) {
+        walk.block(ctx, file_block, address);
+        if ctx.restart {
+            return;
         }
     }
+    let sound = walk.sound && !info.damaged;
     if !walk.sound {
         ctx.gaps.names = true;
     }
-    if walk.sound && !info.damaged {
-        check_entry_count(ctx, info.ino, &inode, walk.keys.len());
+    if sound {
+        check_entry_count(ctx, info.ino, &inode, &walk);
     }
-    let nodes = index::check(
-        ctx,
-        info.owner(),
-        &inode,
-        walk.keys,
-        walk.sound && !info.damaged,
-    );
+    let is_changed = walk.removed > 0 || walk.renamed;
+    let keys = Keys {
+        keys: walk.keys,
+        sound,
+        is_changed,
+    };
+    let nodes = index::check(ctx, info.owner(), &inode, keys);
     if let Some(info) = ctx.inodes.get_mut(info.ino) {
         info.counted += nodes;
     }
 }
 
-fn check_entry_count(ctx: &mut Context<'_>, ino: u64, inode: &Inode, counted: usize) {
+fn check_entry_count(ctx: &mut Context<'_>, ino: u64, inode: &Inode, walk: &Walk) {
     let stored = inode.dir_entries.get();
-    let counted = u32::try_from(counted).unwrap_or(u32::MAX);
-    if stored != counted {
-        ctx.found(Object::Inode(ino), Problem::EntryCount { stored, counted });
+    let counted = u32::try_from(walk.keys.len()).unwrap_or(u32::MAX);
+    if stored == counted {
+        return;
+    }
+    // What the check itself has removed is no problem of its own.
+    let is_explained = stored == counted.saturating_add(walk.removed);
+    if is_explained || ctx.fix(Object::Inode(ino), Problem::EntryCount { stored, counted }) {
         ctx.edit_inode(ino, |inode| inode.dir_entries = counted.into());
     }
 }
@@ -91,93 +105,152 @@ struct Walk {
     keys: Vec<u64>,
     /// All blocks and entries could be read.
     sound: bool,
+    /// Entries that the check has removed.
+    removed: u32,
+    /// The check has changed names.
+    renamed: bool,
+}
+
+/// An entry and where it stands.
+struct Place {
+    address: u64,
+    offset: usize,
+    name: Box<[u8]>,
+    ino: u64,
+    dirent_type: u8,
 }
 
 impl Walk {
+    fn fix(&self, ctx: &mut Context<'_>, problem: Problem) -> bool {
+        ctx.fix(Object::Inode(self.owner.ino), problem)
+    }
+
     fn block(&mut self, ctx: &mut Context<'_>, file_block: u64, address: u64) {
-        let object = Object::Inode(self.owner.ino);
-        let image = match ctx.read_owned(address, BlockKind::Directory, self.owner) {
-            Ok(image) => image,
-            Err(why) => {
-                let fault = why.to_string();
-                ctx.found(object, Problem::DirectoryBlock { file_block, fault });
+        let Some(mut image) = dir_block::open(ctx, self.owner, file_block, address) else {
+            self.sound = false;
+            return;
+        };
+        if let Some(Err(offset)) = entries(&image).find(Result::is_err) {
+            if !self.fix(ctx, Problem::EntryMalformed { file_block, offset }) {
                 self.sound = false;
                 return;
             }
-        };
-        for entry in entries(&image) {
-            match entry {
-                Ok(entry) if entry.ino == 0 => {}
-                Ok(entry) => {
-                    let place = Place {
-                        address,
-                        offset: entry.offset,
-                    };
-                    let bytes = file_block * BLOCK_BYTES as u64 + entry.offset as u64;
-                    let position = (bytes / ENTRY_ALIGN as u64) as u32;
-                    let hash = hash_name(self.hash_key, entry.name);
-                    self.keys.push(index_key(hash, position));
-                    self.name(ctx, entry.name);
-                    self.target(ctx, &place, entry.name, entry.ino, entry.dirent_type);
-                }
-                Err(offset) => {
-                    ctx.found(object, Problem::EntryMalformed { file_block, offset });
-                    self.sound = false;
-                    return;
-                }
+            dir_block::resync(ctx, address, offset);
+            if let Ok(repaired) = ctx.read_raw(address) {
+                image = repaired;
+            }
+            self.renamed = true;
+        }
+        for entry in entries(&image).filter_map(Result::ok) {
+            if entry.ino == 0 {
+                continue;
+            }
+            let mut place = Place {
+                address,
+                offset: entry.offset,
+                name: entry.name.into(),
+                ino: entry.ino,
+                dirent_type: entry.dirent_type,
+            };
+            if self.name(ctx, &mut place) && self.target(ctx, &place) {
+                let bytes = file_block * BLOCK_BYTES as u64 + place.offset as u64;
+                let position = (bytes / ENTRY_ALIGN as u64) as u32;
+                let hash = hash_name(self.hash_key, &place.name);
+                self.keys.push(index_key(hash, position));
+            }
+            if ctx.restart {
+                return;
             }
         }
     }
 
-    fn name(&mut self, ctx: &mut Context<'_>, name: &[u8]) {
-        let object = Object::Inode(self.owner.ino);
-        if !name_ok(name) {
-            let name = printable(name);
-            ctx.found(object, Problem::NameWrong { name });
-        } else if !self.seen.insert(name.into()) {
-            let name = printable(name);
-            ctx.found(object, Problem::NameTwice { name });
-        }
+    fn remove(&mut self, ctx: &mut Context<'_>, place: &Place) {
+        dir_block::remove(ctx, place.address, place.offset);
+        self.removed += 1;
     }
 
-    /// Checks what an entry names, and counts the name.
-    fn target(&mut self, ctx: &mut Context<'_>, place: &Place, name: &[u8], ino: u64, stored: u8) {
-        let object = Object::Inode(self.owner.ino);
-        let dir = self.owner.ino;
+    /// Checks a name. Answers whether the entry stays.
+    fn name(&mut self, ctx: &mut Context<'_>, place: &mut Place) -> bool {
+        if !name_ok(&place.name) {
+            let name = printable(&place.name);
+            if !self.fix(ctx, Problem::NameWrong { name }) {
+                self.sound = false;
+                return true;
+            }
+            let renamed = as_a_name(&place.name);
+            if self.seen.contains(&renamed) {
+                self.remove(ctx, place);
+                return false;
+            }
+            let start = place.offset + ENTRY_HEAD_BYTES;
+            ctx.edit(place.address, |image| {
+                if let Some(bytes) = image.get_mut(start..start + renamed.len()) {
+                    bytes.copy_from_slice(&renamed);
+                }
+            });
+            self.renamed = true;
+            place.name = renamed;
+        }
+        if self.seen.insert(place.name.clone()) {
+            return true;
+        }
+        let name = printable(&place.name);
+        if !self.fix(ctx, Problem::NameTwice { name }) {
+            return true;
+        }
+        self.remove(ctx, place);
+        false
+    }
+
+    /// Checks what an entry names, and counts the name. Answers whether the entry stays.
+    fn target(&mut self, ctx: &mut Context<'_>, place: &Place) -> bool {
+        let (ino, dir) = (place.ino, self.owner.ino);
         let is_root = ino == ctx.superblock.root_ino.get();
-        let Some(target) = ctx.inodes.get_mut(ino) else {
-            // In a damaged inode block it may exist.
-            if !ctx.gaps.inodes {
-                let name = printable(name);
-                ctx.found(object, Problem::EntryDangling { name, ino });
-            }
-            return;
+        let Some(target) = ctx.inodes.get(ino).copied() else {
+            return self.dangling(ctx, place);
         };
-        target.names += 1;
-        let is_dir = target.is_dir();
-        let kind = FileKind::from_mode(target.mode);
-        if is_dir && (target.found_in != 0 || is_root) {
-            let name = printable(name);
-            ctx.found(object.clone(), Problem::DirectoryTwice { name, ino });
-            ctx.gaps.names = true;
-        } else if is_dir {
-            target.found_in = dir;
+        if target.is_dir() && (target.found_in != 0 || is_root) {
+            let name = printable(&place.name);
+            if !self.fix(ctx, Problem::DirectoryTwice { name, ino }) {
+                ctx.gaps.names = true;
+                return true;
+            }
+            // The directory itself says which of the two is right.
+            if is_root || target.parent != dir || target.found_in == dir {
+                self.remove(ctx, place);
+                return false;
+            }
+            dir_block::remove_name(ctx, target.found_in, ino);
+            ctx.restart = true;
+            return true;
         }
-        if is_dir && let Some(info) = ctx.inodes.get_mut(dir) {
+        if let Some(target) = ctx.inodes.get_mut(ino) {
+            target.names += 1;
+            if target.is_dir() {
+                target.found_in = dir;
+            }
+        }
+        if target.is_dir()
+            && let Some(info) = ctx.inodes.get_mut(dir)
+        {
             info.subdirs += 1;
         }
-        if let Some(right) = kind.map(FileKind::dirent_type)
-            && right != stored
-        {
-            let name = printable(name);
-            ctx.found(
-                object,
-                Problem::EntryType {
-                    name,
-                    stored,
-                    right,
-                },
-            );
+        self.entry_type(ctx, place, target.mode);
+        true
+    }
+
+    fn entry_type(&self, ctx: &mut Context<'_>, place: &Place, mode: u16) {
+        let stored = place.dirent_type;
+        let Some(right) = FileKind::from_mode(mode).map(FileKind::dirent_type) else {
+            return;
+        };
+        let name = printable(&place.name);
+        let problem = Problem::EntryType {
+            name,
+            stored,
+            right,
+        };
+        if right != stored && self.fix(ctx, problem) {
             ctx.edit(place.address, |image| {
                 if let Some(head) = block::view_mut::<EntryHead>(image, place.offset) {
                     head.dirent_type = right;
@@ -185,12 +258,79 @@ impl Walk {
             });
         }
     }
+
+    /// An entry names what the sweep has not found. Answers whether it stays.
+    fn dangling(&mut self, ctx: &mut Context<'_>, place: &Place) -> bool {
+        if ctx.gaps.inodes {
+            // In a damaged inode block it may exist.
+            return true;
+        }
+        if let Some(found) = find_hidden(ctx, place.ino) {
+            ctx.restart = found;
+            ctx.gaps.inodes |= !found;
+            return true;
+        }
+        let (name, ino) = (printable(&place.name), place.ino);
+        if !self.fix(ctx, Problem::EntryDangling { name, ino }) {
+            return true;
+        }
+        self.remove(ctx, place);
+        false
+    }
 }
 
-/// Where an entry stands.
-struct Place {
-    address: u64,
-    offset: usize,
+/// Looks for an inode where its number says it is, although segment table or marks say that there are
+/// no inodes. If it is there, answers whether they were corrected.
+pub(crate) fn find_hidden(ctx: &mut Context<'_>, ino: u64) -> Option<bool> {
+    let place = InoAddress::from_ino(ino)?;
+    let (segment, index) = ctx.layout.segment_of(place.block)?;
+    let image = ctx.read(place.block, BlockKind::Inodes).ok()?;
+    let used = block::view::<InodeBlockHead>(&image, 0)?.used.get();
+    if used & (1 << place.slot) == 0 {
+        return None;
+    }
+    let object = Object::Segment(segment);
+    match ctx.map.kind(segment) {
+        Kind::Known(SegmentKind::Inodes) => {
+            if ctx
+                .map
+                .marked(segment)
+                .is_some_and(|marks| bit(marks, index))
+            {
+                return None;
+            }
+            let address = place.block;
+            let wanted = ctx.fix(object, Problem::InodeBlockNotMarked { address, ino });
+            if wanted {
+                edit_header(ctx, segment, |header| {
+                    set_bit(&mut header.live, index, true)
+                });
+            }
+            Some(wanted)
+        }
+        Kind::Known(kind) => {
+            let kind = kind as u8;
+            let wanted = ctx.fix(object, Problem::InodeSegmentHidden { ino, kind });
+            if wanted {
+                segments::rebuild_inode_header(ctx, segment);
+                segments::set_kind(ctx, segment, SegmentKind::Inodes);
+            }
+            Some(wanted)
+        }
+        Kind::Unknown => None,
+    }
+}
+
+/// A name of the same length that can be one.
+fn as_a_name(name: &[u8]) -> Box<[u8]> {
+    let is_dots = name == b"." || name == b"..";
+    name.iter()
+        .map(|&byte| match byte {
+            0 | b'/' => b'_',
+            b'.' if is_dots => b'_',
+            other => other,
+        })
+        .collect()
 }
 
 /// A name as it can be shown.

@@ -2,15 +2,20 @@
 
 use crate::context::{Context, Owner};
 use crate::data::Witness;
+use crate::inode::dir_blocks_ok;
+use crate::map::{Kind, Refusal};
 use crate::tree::{self, Purpose, Tree};
 use crate::{Object, Problem};
-use logfs_format::{BLOCK_BYTES, BlockKind, Extent, INLINE_EXTENTS, Inode, InodeFlags, block};
+use bento_api::FileKind;
+use logfs_format::{
+    BLOCK_BYTES, BlockKind, Extent, INLINE_EXTENTS, Inode, InodeFlags, SegmentKind, block,
+};
 
 /// Files end before this block: offsets in bytes must fit into an `i64`.
-const FILE_BLOCKS_MAX: u64 = i64::MAX as u64 / BLOCK_BYTES as u64 + 1;
+pub(crate) const FILE_BLOCKS_MAX: u64 = i64::MAX as u64 / BLOCK_BYTES as u64 + 1;
 
 /// What the extents of an inode come to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Mapped {
     /// Blocks in extents.
     pub(crate) blocks: u64,
@@ -18,39 +23,68 @@ pub(crate) struct Mapped {
     pub(crate) nodes: u64,
     /// The file block behind the last extent.
     pub(crate) end: u64,
-    /// There is an extent that is not written.
-    pub(crate) has_unwritten: bool,
-    /// Not all of them could be read, or some are wrong.
+    /// Something is wrong and is to be mended.
+    pub(crate) is_torn: bool,
+    /// Something is wrong and stays so.
     pub(crate) damaged: bool,
+    /// The parts that make sense.
+    pieces: Vec<Extent>,
+    /// Blocks that something else has claimed before.
+    contested: Vec<u64>,
 }
 
-/// Checks the extents of an inode and claims their blocks. `witness` compares them with the
-/// summaries of data segments.
+/// Checks the extents of an inode and claims their blocks. The blocks of files are compared with
+/// the summaries of data segments. What is to be mended is noted in the context.
 pub(crate) fn check(
     ctx: &mut Context<'_>,
     owner: Owner,
     inode: &Inode,
-    mut witness: Option<&mut Witness>,
+    kind: FileKind,
+    witness: &mut Witness,
 ) -> Mapped {
     let mut mapped = Mapped::default();
-    let damaged = each(ctx, owner, inode, Purpose::Check, &mut |ctx, extent| {
-        if let Err(problem) = check_one(ctx, &mut mapped, extent) {
-            ctx.found(Object::Inode(owner.ino), problem);
-            mapped.damaged = true;
-        } else if let Some(witness) = &mut witness {
-            witness.check(ctx, owner, extent);
+    if inode.flags.get() & InodeFlags::INLINE != 0 {
+        return mapped;
+    }
+    let walked = each(ctx, owner, inode, Purpose::Check, &mut |ctx, extent| {
+        if let Err(problem) = check_one(ctx, &mut mapped, kind, extent) {
+            found(ctx, owner, &mut mapped, problem);
+        } else if kind == FileKind::Regular && !witness.check(ctx, owner, extent) {
+            mapped.is_torn = true;
         }
     });
-    mapped.nodes = damaged.nodes;
-    mapped.damaged |= damaged.damaged;
+    mapped.nodes = walked.nodes.len() as u64;
+    if let Some(fault) = walked.fault {
+        if let Problem::BlockShared { address, .. } = fault {
+            mapped.contested.push(address);
+        }
+        found(ctx, owner, &mut mapped, fault);
+    }
+    if mapped.is_torn {
+        let pieces = std::mem::take(&mut mapped.pieces);
+        ctx.torn.inodes.insert(owner.ino, pieces);
+    }
     mapped
+}
+
+fn found(ctx: &mut Context<'_>, owner: Owner, mapped: &mut Mapped, problem: Problem) {
+    if ctx.fix(Object::Inode(owner.ino), problem) {
+        mapped.is_torn = true;
+        ctx.torn.contested.extend(mapped.contested.drain(..));
+    } else {
+        mapped.damaged = true;
+        mapped.contested.clear();
+    }
 }
 
 /// The extents of an inode that was checked before; of a damaged one those that make sense alone.
 pub(crate) fn read(ctx: &mut Context<'_>, owner: Owner, inode: &Inode) -> Vec<Extent> {
     let mut extents = Vec::new();
+    if inode.flags.get() & InodeFlags::INLINE != 0 {
+        return extents;
+    }
     each(ctx, owner, inode, Purpose::Read, &mut |ctx, extent| {
-        if is_in_one_segment(ctx, extent) {
+        if is_in_one_segment(ctx, extent) && extent.end() <= FILE_BLOCKS_MAX {
             extents.push(*extent);
         }
     });
@@ -65,6 +99,13 @@ pub(crate) fn inline(inode: &Inode) -> Vec<Extent> {
         .unwrap_or_default()
 }
 
+/// How many of the extents in an inode look like some, for a count that can't be.
+pub(crate) fn plausible(ctx: &Context<'_>, inode: &Inode) -> u16 {
+    let extents: &[Extent] = block::array(&inode.inline, 0, INLINE_EXTENTS).unwrap_or(&[]);
+    let makes_sense = |extent: &&Extent| extent.len.get() > 0 && is_in_one_segment(ctx, extent);
+    extents.iter().take_while(makes_sense).count() as u16
+}
+
 type Visit<'v, 'c> = &'v mut dyn FnMut(&mut Context<'c>, &Extent);
 
 fn each<'c>(
@@ -73,12 +114,12 @@ fn each<'c>(
     inode: &Inode,
     purpose: Purpose,
     visit: Visit<'_, 'c>,
-) -> Mapped {
+) -> tree::Walked {
     if inode.flags.get() & InodeFlags::TREE == 0 {
         for extent in inline(inode) {
             visit(ctx, &extent);
         }
-        return Mapped::default();
+        return tree::Walked::default();
     }
     let mut root = [0; 8];
     root.copy_from_slice(&inode.inline[..8]);
@@ -88,24 +129,21 @@ fn each<'c>(
         owner,
         root: u64::from_le_bytes(root),
     };
-    let walked = tree::walk(ctx, &tree, purpose, &mut |ctx, _, record| {
+    tree::walk(ctx, &tree, purpose, &mut |ctx, _, record| {
         if let Some(extent) = block::view(record, 0) {
             visit(ctx, extent);
         }
         true
-    });
-    if purpose == Purpose::Check {
-        tree::report(ctx, owner, &walked);
-    }
-    Mapped {
-        nodes: walked.nodes.len() as u64,
-        damaged: walked.fault.is_some(),
-        ..Mapped::default()
-    }
+    })
 }
 
 /// Checks an extent against the one before it, and claims its blocks.
-fn check_one(ctx: &mut Context<'_>, mapped: &mut Mapped, extent: &Extent) -> Result<(), Problem> {
+fn check_one(
+    ctx: &mut Context<'_>,
+    mapped: &mut Mapped,
+    kind: FileKind,
+    extent: &Extent,
+) -> Result<(), Problem> {
     let (file_block, start, len) = (
         extent.file_block.get(),
         extent.start.get(),
@@ -125,27 +163,85 @@ fn check_one(ctx: &mut Context<'_>, mapped: &mut Mapped, extent: &Extent) -> Res
     if extent.end() > FILE_BLOCKS_MAX {
         return wrong("lies behind the end of the largest file");
     }
-    if extent.flags.get() & !Extent::UNWRITTEN != 0 {
-        return wrong("has flags that are not known");
-    }
-    if file_block < mapped.end {
-        return wrong("overlaps the one before it");
+    if kind == FileKind::Directory && !dir_blocks_ok(extent.end()) {
+        return wrong("lies behind the end of the largest directory");
     }
     if !is_in_one_segment(ctx, extent) {
         return wrong("does not lie in one segment");
     }
-    mapped.has_unwritten |= extent.is_unwritten();
-    mapped.end = extent.end();
-    for address in start..start + u64::from(len) {
-        ctx.map
-            .claim(address)
-            .map_err(|refusal| tree::refused(address, refusal))?;
-        mapped.blocks += 1;
+    let is_data = kind == FileKind::Regular;
+    let claimed = claim(ctx, mapped, is_data, extent);
+    if extent.flags.get() & !Extent::UNWRITTEN != 0 {
+        return wrong("has flags that are not known");
     }
-    Ok(())
+    if extent.is_unwritten() && !is_data {
+        return wrong("is not written, but of no file");
+    }
+    if file_block < mapped.end {
+        return wrong("overlaps the one before it");
+    }
+    mapped.end = extent.end();
+    claimed
 }
 
-fn is_in_one_segment(ctx: &Context<'_>, extent: &Extent) -> bool {
+/// Claims the blocks of an extent, and keeps the parts of it that could be claimed or are contested.
+fn claim(
+    ctx: &mut Context<'_>,
+    mapped: &mut Mapped,
+    is_data: bool,
+    extent: &Extent,
+) -> Result<(), Problem> {
+    let mut result = Ok(());
+    let mut piece: Option<Extent> = None;
+    for index in 0..extent.len.get() {
+        let address = extent.start.get() + u64::from(index);
+        let claimed = if is_data && in_metadata(ctx, address) {
+            Err(Refusal::Metadata)
+        } else {
+            ctx.map.claim(address)
+        };
+        match claimed {
+            Ok(()) => mapped.blocks += 1,
+            Err(refusal) => {
+                if refusal == Refusal::Taken {
+                    mapped.contested.push(address);
+                }
+                result = result.and(Err(tree::refused(address, refusal)));
+                if refusal != Refusal::Taken {
+                    mapped.pieces.extend(piece.take());
+                    continue;
+                }
+            }
+        }
+        let grown = piece.map_or(0, |piece| piece.len.get()) + 1;
+        let first = index + 1 - grown;
+        let flags = extent.flags.get() & Extent::UNWRITTEN;
+        piece = Some(Extent {
+            flags: if is_data { flags } else { 0 }.into(),
+            ..part(extent, first, grown)
+        });
+    }
+    mapped.pieces.extend(piece);
+    result
+}
+
+/// A part of an extent.
+pub(crate) fn part(extent: &Extent, first: u32, len: u32) -> Extent {
+    Extent {
+        file_block: (extent.file_block.get() + u64::from(first)).into(),
+        start: (extent.start.get() + u64::from(first)).into(),
+        len: len.into(),
+        flags: extent.flags,
+    }
+}
+
+fn in_metadata(ctx: &Context<'_>, address: u64) -> bool {
+    ctx.layout
+        .segment_of(address)
+        .is_some_and(|(segment, _)| ctx.map.kind(segment) == Kind::Known(SegmentKind::Metadata))
+}
+
+pub(crate) fn is_in_one_segment(ctx: &Context<'_>, extent: &Extent) -> bool {
     let segment_of = |address| ctx.layout.segment_of(address).map(|(segment, _)| segment);
     let last = u64::from(extent.len.get())
         .checked_sub(1)

@@ -8,6 +8,11 @@ use std::fmt;
 pub enum Failure {
     /// There is no logfs.
     Foreign,
+    /// There is something else, but there was a logfs.
+    Overwritten {
+        /// Where a copy of its superblock lies.
+        copy: u64,
+    },
     /// The superblock is damaged, and no copy was found where mkfs puts them.
     Superblock {
         /// Where it lies.
@@ -51,6 +56,11 @@ impl fmt::Display for Failure {
                 f,
                 "there is no logfs file system; if there was one, give the place of a superblock \
                  copy with -b"
+            ),
+            Failure::Overwritten { copy } => write!(
+                f,
+                "there is no logfs file system now, but a copy of a logfs superblock at block \
+                 {copy}: if what has been made over it is not wanted, give -b {copy}"
             ),
             Failure::Superblock { address, fault } => write!(
                 f,

@@ -1,23 +1,31 @@
 //! The hash indexes of directories: compared with the entries, and made anew if they differ.
 
 use crate::context::{Context, Owner};
+use crate::directories::hash_key;
+use crate::inode_table::InodeInfo;
 use crate::tree::{self, Purpose, Tree};
-use crate::{Object, Problem, allocate};
-use logfs_format::dir::KEYS_PER_NODE;
+use crate::{Object, Problem, allocate, dir_block};
+use logfs_format::dir::{ENTRY_ALIGN, KEYS_PER_NODE, entries, hash_name, index_key};
 use logfs_format::le::Le64;
-use logfs_format::tree::{BRANCHES_PER_NODE, Branch};
-use logfs_format::{BLOCK_BYTES, BlockKind, HEADER_BYTES, Inode, block};
+use logfs_format::{BLOCK_BYTES, BlockKind, Inode};
+
+/// The keys that the entries of a directory have.
+pub(crate) struct Keys {
+    pub(crate) keys: Vec<u64>,
+    /// They are all there are. If not, the index is only walked.
+    pub(crate) sound: bool,
+    /// The check has changed entries: that the index is no longer right is no problem of its own.
+    pub(crate) is_changed: bool,
+}
 
 /// Checks the index of a directory against the keys that its entries have, and claims its nodes;
-/// returns how many there are. With `sound` false the keys are not all there are, and the index is
-/// only walked.
-pub(crate) fn check(
-    ctx: &mut Context<'_>,
-    owner: Owner,
-    inode: &Inode,
-    mut keys: Vec<u64>,
-    sound: bool,
-) -> u64 {
+/// returns how many there are.
+pub(crate) fn check(ctx: &mut Context<'_>, owner: Owner, inode: &Inode, entries: Keys) -> u64 {
+    let Keys {
+        mut keys,
+        sound,
+        is_changed,
+    } = entries;
     let root = inode.dir_index.get();
     let wanted = inode.size_bytes.get() > BLOCK_BYTES as u64;
     let mut found = Vec::new();
@@ -45,21 +53,22 @@ pub(crate) fn check(
     };
     let object = Object::Inode(owner.ino);
     let keys = if wanted { keys } else { Vec::new() };
-    match exchange(ctx, owner, &nodes, &keys) {
-        Some(count) => {
-            ctx.found(object, Problem::IndexWrong { reason });
-            count
-        }
-        None => {
-            ctx.found(object, Problem::IndexNoRoom {});
-            nodes.len() as u64
-        }
+    let leaves = keys.len().div_ceil(KEYS_PER_NODE) as u64;
+    if !allocate::has_room(ctx, leaves + leaves / 100 + 3) {
+        ctx.gaps.blocks = true;
+        ctx.found(object, Problem::IndexNoRoom {});
+        return nodes.len() as u64;
     }
+    if !is_changed && !ctx.fix(object, Problem::IndexWrong { reason }) {
+        ctx.gaps.blocks = true;
+        return nodes.len() as u64;
+    }
+    exchange(ctx, owner, &nodes, &keys).unwrap_or(nodes.len() as u64)
 }
 
 /// Makes an index over these keys in place of one that is sound. Returns how many nodes there were
 /// and are.
-pub(crate) fn replace(
+fn replace(
     ctx: &mut Context<'_>,
     owner: Owner,
     inode: &Inode,
@@ -78,12 +87,16 @@ pub(crate) fn replace(
 /// Writes an index over sorted keys and gives up the nodes of the old one. Returns the number of
 /// nodes; `None`, and nothing changed, if there is no room.
 fn exchange(ctx: &mut Context<'_>, owner: Owner, old: &[u64], keys: &[u64]) -> Option<u64> {
-    let mut built = Vec::new();
-    let Some(root) = build(ctx, owner, keys, &mut built) else {
-        built
-            .iter()
-            .for_each(|&address| allocate::give_back(ctx, address));
-        return None;
+    let records: Vec<Le64> = keys.iter().copied().map(Le64::new).collect();
+    let (root, built) = match keys {
+        [] => (0, Vec::new()),
+        _ => tree::build(
+            ctx,
+            BlockKind::DirIndex,
+            owner,
+            size_of::<Le64>(),
+            bytemuck::cast_slice(&records),
+        )?,
     };
     old.iter()
         .for_each(|&address| allocate::give_back(ctx, address));
@@ -122,66 +135,38 @@ fn compare(found: &[u64], keys: &[u64], is_there: bool, wanted: bool) -> Option<
     }
 }
 
-/// Writes an index over sorted keys; returns its root. `None` if there is no room.
-fn build(ctx: &mut Context<'_>, owner: Owner, keys: &[u64], built: &mut Vec<u64>) -> Option<u64> {
-    if keys.is_empty() {
-        return Some(0);
-    }
-    let mut level = 0;
-    let mut below: Vec<Branch> = Vec::new();
-    for keys in keys.chunks(KEYS_PER_NODE) {
-        let records: Vec<Le64> = keys.iter().copied().map(Le64::new).collect();
-        let address = node(
-            ctx,
-            owner,
-            level,
-            records.len(),
-            bytemuck::cast_slice(&records),
-            built,
-        )?;
-        below.push(Branch {
-            key: keys.first().copied().unwrap_or(0).into(),
-            child: address.into(),
-        });
-    }
-    while below.len() > 1 {
-        level += 1;
-        // The lowest possible key, so that nothing is ever below the first branch.
-        if let Some(first) = below.first_mut() {
-            first.key = 0.into();
-        }
-        let mut above = Vec::new();
-        for branches in below.chunks(BRANCHES_PER_NODE) {
-            let bytes = bytemuck::cast_slice(branches);
-            let address = node(ctx, owner, level, branches.len(), bytes, built)?;
-            above.push(Branch {
-                key: branches.first().map_or(0.into(), |branch| branch.key),
-                child: address.into(),
-            });
-        }
-        below = above;
-    }
-    below.first().map(|root| root.child.get())
+/// The blocks of an inode have become other by the check's own doing.
+pub(crate) fn grow(ctx: &mut Context<'_>, ino: u64, less: u64, more: u64) {
+    let Some(info) = ctx.inodes.get_mut(ino) else {
+        return;
+    };
+    info.counted = info.counted.saturating_sub(less).saturating_add(more);
+    info.blocks = info.blocks.saturating_sub(less).saturating_add(more);
+    let blocks = info.blocks;
+    ctx.edit_inode(ino, |inode| inode.blocks = blocks.into());
 }
 
-fn node(
-    ctx: &mut Context<'_>,
-    owner: Owner,
-    level: u16,
-    count: usize,
-    records: &[u8],
-    built: &mut Vec<u64>,
-) -> Option<u64> {
-    let address = allocate::block(ctx, built.last().map(|last| last + 1))?;
-    built.push(address);
-    let mut image = ctx.new_block(BlockKind::DirIndex, address, owner);
-    if let Some(header) = block::view_mut::<logfs_format::BlockHeader>(&mut image, 0) {
-        header.level = level.into();
-        header.count = (count as u32).into();
+/// Makes the index of a directory anew, if it has one or has become too large to be without.
+pub(crate) fn refresh(ctx: &mut Context<'_>, info: &InodeInfo) -> Option<()> {
+    let inode = ctx.read_inode(info.ino)?;
+    if inode.size_bytes.get() <= BLOCK_BYTES as u64 {
+        return Some(());
     }
-    if let Some(place) = image.get_mut(HEADER_BYTES..HEADER_BYTES + records.len()) {
-        place.copy_from_slice(records);
+    let mut keys = Vec::new();
+    for (file_block, address) in dir_block::blocks(ctx, info, &inode) {
+        let image = ctx
+            .read_owned(address, BlockKind::Directory, info.owner())
+            .ok()?;
+        for entry in entries(&image)
+            .filter_map(Result::ok)
+            .filter(|entry| entry.ino != 0)
+        {
+            let bytes = file_block * BLOCK_BYTES as u64 + entry.offset as u64;
+            let hash = hash_name(hash_key(ctx), entry.name);
+            keys.push(index_key(hash, (bytes / ENTRY_ALIGN as u64) as u32));
+        }
     }
-    ctx.replace(address, image);
-    Some(address)
+    let (before, after) = replace(ctx, info.owner(), &inode, keys)?;
+    grow(ctx, info.ino, before, after);
+    Some(())
 }

@@ -2,23 +2,27 @@
 //!
 //! [`check`] works on any [`Env`]: the command `fsck.logfs` gives it a device or an image file,
 //! tests a simulated one. Nothing is written before everything has been looked at: the log and all
-//! repairs are images in memory, which go home together at the end, followed by a clean
-//! checkpoint. With [`Options::write`] false nothing is written at all.
+//! repairs are images in memory. The passes go over them, round after round, until one finds nothing
+//! more to repair; then what was repaired goes home as one transaction of the log. With
+//! [`Mode::Check`] all of that happens too, but nothing is written.
 //!
-//! The passes, each in its own file:
+//! The passes, each in its own file (`docs/FSCK.md` tells why and in which order):
 //!
 //! | pass | file | what it checks |
 //! |---|---|---|
 //! | 1 | `segments` | segment table and headers |
 //! | 2 | `sweep`, `inode`, `extents`, `xattrs`, `data` | inodes and what belongs to them |
-//! | 3 | `directories`, `index` | entries and hash indexes |
-//! | 4 | `links`, `lost_found` | reachability and counts |
+//! | | `mend`, `witness`, `mapping` | lost blocks of inodes, from the summaries |
+//! | 3 | `directories`, `dir_block`, `index` | entries and hash indexes |
+//! | 4 | `root`, `links`, `lost_found` | reachability and counts |
 //! | 5 | `marks` | what is marked as in use |
 #![forbid(unsafe_code)]
 
 mod allocate;
+mod contents;
 mod context;
 mod data;
+mod dir_block;
 mod directories;
 mod extents;
 mod failure;
@@ -26,38 +30,59 @@ mod index;
 mod inode;
 mod inode_table;
 mod links;
+mod log;
 mod lost_found;
 mod map;
+mod mapping;
 mod marks;
+mod mend;
 mod orphans;
+mod overlay;
 mod paths;
 mod problem;
+mod record;
 mod report;
+mod ring;
+mod root;
 mod segments;
 mod shared;
 mod superblock;
 mod sweep;
 mod tree;
+mod witness;
+mod write;
 mod xattrs;
 
 pub use failure::Failure;
 pub use problem::{Class, Problem, Remedy};
-pub use report::{Counts, Finding, Object, Report, Scope};
+pub use report::{Counts, Finding, Object, Report, Scope, Tally};
 
 use bento_api::{Device, Env, FileSystem, MountOptions};
 use context::Context;
 use data::Witness;
+use log::{Log, State};
 use logfs::LogFs;
-use logfs::recovery::{self, Recovered};
 use superblock::Located;
+
+/// What is to become of problems.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing is written: the report says what would be.
+    #[default]
+    Check,
+    /// Repairs are written if they are all safe, none if one is not; the log is brought home.
+    Preen,
+    /// Repairs that the observer approves are written.
+    Repair,
+}
 
 /// What to do.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Check everything even if the file system says that it is clean.
     pub force: bool,
-    /// The log may be replayed, and repairs be made if the observer approves.
-    pub write: bool,
+    /// What is to become of problems.
+    pub mode: Mode,
     /// Read all file data and compare it with its checksums.
     pub check_data: bool,
     /// Where to find the superblock, if not in its place.
@@ -76,9 +101,9 @@ pub trait Observer {
         false
     }
 
-    /// Whether to make the repairs.
-    fn approve(&mut self, report: &Report) -> bool {
-        let _ = report;
+    /// Whether to put a problem right.
+    fn approve(&mut self, finding: &Finding) -> bool {
+        let _ = finding;
         true
     }
 }
@@ -92,6 +117,9 @@ impl Observer for Silent {}
 /// Number of the last pass.
 pub const PASSES: u32 = 5;
 
+/// Rounds after which a check gives up: each repair leaves less to repair, so a handful will do.
+const ROUNDS_MAX: u32 = 20;
+
 /// Checks a file system.
 pub fn check<E: Env>(
     env: &E,
@@ -99,37 +127,40 @@ pub fn check<E: Env>(
     observer: &mut dyn Observer,
 ) -> Result<Report, Failure> {
     let located = superblock::locate(env.device(), options.superblock)?;
-    let write = options.write && !env.device().geometry().read_only;
-    if write && located.superblock.must_be_read_only() {
+    let mode = match env.device().geometry().read_only {
+        true => Mode::Check,
+        false => options.mode,
+    };
+    if mode != Mode::Check && located.superblock.must_be_read_only() {
         return Err(Failure::ReadOnlyFeatures(
             located.superblock.ro_compat.get(),
         ));
     }
-    let log = recovery::read_log(env, &located.superblock);
-    if let Ok(log) = &log
+    let mut log = log::open(env, &located.superblock);
+    if matches!(log.state, State::Sound)
         && !options.force
-        && !log.has_errors
+        && !log.has_errors()
         && located.findings.is_empty()
     {
-        return believe(env, &located, log, write);
+        return believe(env, &located, &mut log, mode);
     }
-    check_all(env, options, located, log, write, observer)
+    check_all(env, options.check_data, located, log, mode, observer)
 }
 
 /// Believes what the file system says of itself, and brings the log home.
 fn believe<E: Env>(
     env: &E,
     located: &Located,
-    log: &Recovered,
-    write: bool,
+    log: &mut Log,
+    mode: Mode,
 ) -> Result<Report, Failure> {
     let mut report = Report::new(Scope::Believed);
-    report.transactions = log.transactions;
-    report.counts = segments::counts(env.device(), &located.superblock, log);
-    if !log.is_clean {
+    report.transactions = log.transactions();
+    report.counts = segments::counts(env.device(), &located.superblock, &log.blocks());
+    if !log.is_clean() {
         report.scope = Scope::LogOnly;
-        if write {
-            write_home(env, located, log)?;
+        if mode != Mode::Check {
+            write::log_home(env, &located.superblock, log, false)?;
             report.written = true;
         }
     }
@@ -138,50 +169,36 @@ fn believe<E: Env>(
 
 fn check_all<E: Env>(
     env: &E,
-    options: &Options,
+    check_data: bool,
     located: Located,
-    log: bento_api::Result<Recovered>,
-    write: bool,
+    mut log: Log,
+    mode: Mode,
     observer: &mut dyn Observer,
 ) -> Result<Report, Failure> {
+    let crc32c = |data: &[u8]| env.crc32c(0, data);
     let report = Report::new(Scope::Full);
-    let mut ctx = Context::new(env.device(), located.superblock, report, observer);
-    for (object, problem) in &located.findings {
-        ctx.found(object.clone(), problem.clone());
+    let superblock = located.superblock;
+    let mut ctx = Context::new(env.device(), &crc32c, superblock, report, observer);
+    ctx.report.transactions = log.transactions();
+    ctx.images = log.blocks();
+    superblock::report(&mut ctx, located);
+    let log_is_kept = log::report(&mut ctx, &log);
+    if log_is_kept {
+        run_rounds(&mut ctx, check_data)?;
     }
-    match &log {
-        Ok(log) => {
-            ctx.report.transactions = log.transactions;
-            ctx.images = log.blocks.clone();
-        }
-        Err(error) => {
-            let error = error.to_string();
-            ctx.found(Object::Log, Problem::LogDamaged { error });
-        }
-    }
-    let checksum = |data: &[u8]| env.crc32c(0, data);
-    let mut witness = Witness::new(options.check_data.then_some(&checksum));
-    run_passes(&mut ctx, &mut witness)?;
-    ctx.images.extend(located.images.clone());
-    let Context {
-        images,
-        mut report,
-        observer,
-        ..
-    } = ctx;
-    let Ok(mut log) = log else {
-        // Without the log nobody knows what is home and what isn't: nothing can be repaired yet.
-        return Ok(report);
+    let repairs = write::Repairs::new(&ctx, &log);
+    let superblock = ctx.superblock;
+    let mut report = ctx.report;
+    let may_write = match mode {
+        Mode::Check => false,
+        Mode::Preen => !report.needs_consent(),
+        Mode::Repair => true,
     };
-    let approved = report.repairable() == 0 || observer.approve(&report);
-    let is_due = !log.is_clean || log.has_errors || report.repairable() > 0;
-    if write && approved && is_due {
-        log.blocks = images;
-        log.has_errors = report.left() > 0;
-        write_home(env, &located, &log)?;
+    if may_write && log_is_kept && (report.fixed() > 0 || !log.is_clean() || log.has_errors()) {
+        write::all(env, &superblock, &mut log, &repairs, report.left() > 0)?;
         report.written = true;
     }
-    if write && report.counts.orphans > 0 && report.left() == 0 && approved {
+    if may_write && report.counts.orphans > 0 && report.left() == 0 {
         free_orphans(env)?;
         report.orphans_freed = true;
     }
@@ -198,22 +215,38 @@ fn free_orphans<E: Env>(env: &E) -> Result<(), Failure> {
         })
 }
 
-fn run_passes(ctx: &mut Context<'_>, witness: &mut Witness<'_>) -> Result<(), Failure> {
-    segments::check(ctx)?;
-    let orphans = orphans::read(ctx);
-    sweep::check(ctx, witness)?;
-    directories::check(ctx)?;
-    links::check(ctx)?;
-    orphans::check(ctx, &orphans);
-    marks::check(ctx)?;
-    shared::name_owners(ctx);
-    paths::name_findings(ctx);
+/// Goes over everything until there is nothing more to repair: what is written has been found sound.
+fn run_rounds(ctx: &mut Context<'_>, check_data: bool) -> Result<(), Failure> {
+    for _ in 0..ROUNDS_MAX {
+        ctx.begin_round();
+        let fixed = ctx.report.fixed();
+        run_passes(ctx, &mut Witness::new(check_data))?;
+        shared::name_owners(ctx);
+        paths::name_findings(ctx);
+        if ctx.report.fixed() == fixed {
+            return Ok(());
+        }
+    }
+    let rounds = ROUNDS_MAX;
+    ctx.found(Object::FileSystem, Problem::Unsettled { rounds });
     Ok(())
 }
 
-fn write_home<E: Env>(env: &E, located: &Located, log: &Recovered) -> Result<(), Failure> {
-    recovery::write_home(env, &located.superblock, log).map_err(|error| Failure::Io {
-        doing: "writing the file system",
-        error,
-    })
+fn run_passes(ctx: &mut Context<'_>, witness: &mut Witness) -> Result<(), Failure> {
+    segments::check(ctx)?;
+    let orphans = orphans::read(ctx);
+    sweep::check(ctx, witness)?;
+    if ctx.restart {
+        return Ok(());
+    }
+    directories::check(ctx)?;
+    if ctx.restart {
+        return Ok(());
+    }
+    links::check(ctx)?;
+    orphans::check(ctx, &orphans);
+    if ctx.restart {
+        return Ok(());
+    }
+    marks::check(ctx)
 }

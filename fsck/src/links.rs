@@ -3,9 +3,8 @@
 use crate::context::Context;
 use crate::inode_table::InodeInfo;
 use crate::lost_found::LostFound;
-use crate::{Failure, Object, Problem};
-use logfs_format::InoAddress;
-use std::collections::HashMap;
+use crate::{Failure, Object, Problem, dir_block, root, witness};
+use std::collections::{BTreeSet, HashMap};
 
 const PASS: u32 = 4;
 
@@ -13,8 +12,12 @@ const PASS: u32 = 4;
 const STEP: usize = 4096;
 
 pub(crate) fn check(ctx: &mut Context<'_>) -> Result<(), Failure> {
-    check_root(ctx);
+    root::check(ctx)?;
+    if ctx.restart {
+        return Ok(());
+    }
     if !ctx.gaps.names && !ctx.gaps.inodes {
+        break_loops(ctx);
         attach_unreachable(ctx)?;
     }
     let max = ctx.inodes.len();
@@ -29,48 +32,43 @@ pub(crate) fn check(ctx: &mut Context<'_>) -> Result<(), Failure> {
     ctx.progress(PASS, max as u64, max as u64)
 }
 
-fn check_root(ctx: &mut Context<'_>) {
-    let ino = ctx.superblock.root_ino.get();
-    let reason = match ctx.inodes.get(ino) {
-        None if InoAddress::from_ino(ino).is_none() => Some("no inode has this number".to_owned()),
-        None => Some("it does not exist".to_owned()),
-        Some(info) if !info.is_dir() => Some("it is no directory".to_owned()),
-        Some(_) => None,
+fn is_lost(ctx: &Context<'_>, info: &InodeInfo) -> bool {
+    let has_name = if info.is_dir() {
+        info.found_in != 0
+    } else {
+        info.names > 0
     };
-    if let Some(reason) = reason {
-        ctx.found(Object::Inode(ino), Problem::RootWrong { reason });
-        ctx.gaps.names = true;
-        return;
-    }
-    if let Some(info) = ctx.inodes.get_mut(ino) {
-        info.found_in = ino;
-    }
+    !has_name && !ctx.orphans.contains(&info.ino)
 }
 
 /// Puts what no name leads to into lost+found.
 fn attach_unreachable(ctx: &mut Context<'_>) -> Result<(), Failure> {
+    let lost: BTreeSet<u64> = ctx
+        .inodes
+        .iter()
+        .filter(|info| is_lost(ctx, info))
+        .map(|info| info.ino)
+        .collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let mut names = witness::names(ctx, &lost)?;
     let mut lost_found = LostFound::default();
-    let mut next = 0;
-    // The table may grow: lost+found itself may be new.
-    while let Some(info) = ctx.inodes.at(next) {
-        next += 1;
-        let is_lost = if info.is_dir() {
-            info.found_in == 0
-        } else {
-            info.names == 0
-        };
-        if is_lost && !ctx.orphans.contains(&info.ino) {
-            ctx.progress(PASS, next as u64, ctx.inodes.len() as u64)?;
-            lost_found.attach(ctx, &info);
+    lost_found.open(ctx);
+    for (done, ino) in (0..).zip(&lost) {
+        ctx.progress(PASS, done, lost.len() as u64)?;
+        if let Some(info) = ctx.inodes.get(*ino).copied() {
+            let name = ctx.old_names.get(ino).cloned().or(names.remove(ino));
+            lost_found.attach(ctx, &info, name);
         }
     }
     lost_found.finish(ctx);
-    report_loops(ctx);
     Ok(())
 }
 
-/// Reports directories from which the way up does not come to the root.
-fn report_loops(ctx: &mut Context<'_>) {
+/// Takes one directory out of each ring of directories from which no way leads up to the root: it
+/// is lost then.
+fn break_loops(ctx: &mut Context<'_>) {
     #[derive(Clone, Copy, PartialEq)]
     enum State {
         OnTheWay,
@@ -93,7 +91,8 @@ fn report_loops(ctx: &mut Context<'_>) {
             at = ctx.inodes.get(at).map_or(0, |info| info.found_in);
         }
         if states.get(&at) == Some(&State::OnTheWay) {
-            ctx.found(Object::Inode(at), Problem::DirectoryLoop {});
+            let start = way.iter().position(|&ino| ino == at).unwrap_or(0);
+            break_loop(ctx, way.get(start..).unwrap_or(&[]));
         }
         for ino in way {
             states.insert(ino, State::Done);
@@ -101,24 +100,49 @@ fn report_loops(ctx: &mut Context<'_>) {
     }
 }
 
+/// The one that is taken out is one whose own idea of where it belongs is another, if there is one.
+fn break_loop(ctx: &mut Context<'_>, members: &[u64]) {
+    let strays = |ino: &&u64| {
+        let info = ctx.inodes.get(**ino);
+        info.is_some_and(|info| info.parent != info.found_in)
+    };
+    let Some(&ino) = members.iter().find(strays).or(members.first()) else {
+        return;
+    };
+    if !ctx.fix(Object::Inode(ino), Problem::DirectoryLoop {}) {
+        ctx.gaps.names = true;
+        return;
+    }
+    let Some(info) = ctx.inodes.get_mut(ino) else {
+        return;
+    };
+    let dir = std::mem::take(&mut info.found_in);
+    info.names = info.names.saturating_sub(1);
+    dir_block::remove_name(ctx, dir, ino);
+    if let Some(dir) = ctx.inodes.get_mut(dir) {
+        dir.subdirs = dir.subdirs.saturating_sub(1);
+    }
+}
+
 fn check_counts(ctx: &mut Context<'_>, info: &InodeInfo) {
     let object = Object::Inode(info.ino);
     if !info.damaged && info.blocks != info.counted {
         let (stored, counted) = (info.blocks, info.counted);
-        ctx.found(object.clone(), Problem::BlockCount { stored, counted });
-        ctx.edit_inode(info.ino, |inode| inode.blocks = counted.into());
+        if ctx.fix(object.clone(), Problem::BlockCount { stored, counted }) {
+            ctx.edit_inode(info.ino, |inode| inode.blocks = counted.into());
+        }
     }
     if ctx.gaps.names || ctx.gaps.inodes {
         return;
     }
     if info.is_dir() && info.found_in != 0 && info.parent != info.found_in {
         let (stored, right) = (info.parent, info.found_in);
-        ctx.found(object.clone(), Problem::Parent { stored, right });
-        ctx.edit_inode(info.ino, |inode| inode.parent = right.into());
+        if ctx.fix(object.clone(), Problem::Parent { stored, right }) {
+            ctx.edit_inode(info.ino, |inode| inode.parent = right.into());
+        }
     }
     let (stored, counted) = (info.nlink, links_of(info));
-    if stored != counted {
-        ctx.found(object, Problem::LinkCount { stored, counted });
+    if stored != counted && ctx.fix(object, Problem::LinkCount { stored, counted }) {
         ctx.edit_inode(info.ino, |inode| inode.nlink = counted.into());
     }
 }

@@ -1,16 +1,13 @@
 //! `/lost+found`: where inodes get a name that have lost theirs.
 
 use crate::context::Context;
-use crate::directories::hash_key;
+use crate::directories::printable;
 use crate::inode_table::InodeInfo;
-use crate::{Object, Problem, allocate, extents, index};
+use crate::{Object, Problem, allocate, dir_block, extents, index};
 use bento_api::FileKind;
-use logfs_format::dir::{
-    ENTRY_ALIGN, ENTRY_HEAD_BYTES, Entry, EntryHead, entries, entry_bytes, hash_name, index_key,
-};
-use logfs_format::{
-    BLOCK_BYTES, BlockKind, Extent, HEADER_BYTES, INLINE_EXTENTS, Inode, InodeFlags, block,
-};
+use logfs_format::dir::{ENTRY_ALIGN, ENTRY_HEAD_BYTES, Entry, EntryHead, entries, entry_bytes};
+use logfs_format::{BLOCK_BYTES, BlockKind, Extent, INLINE_EXTENTS, Inode, InodeFlags, block};
+use std::collections::{HashMap, HashSet};
 
 const NAME: &[u8] = b"lost+found";
 
@@ -22,6 +19,8 @@ pub(crate) struct LostFound {
     state: State,
     /// Whether the root got an entry.
     is_new: bool,
+    /// Names in it.
+    names: HashSet<Box<[u8]>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -34,20 +33,45 @@ enum State {
 }
 
 impl LostFound {
-    /// Gives an inode a name there.
-    pub(crate) fn attach(&mut self, ctx: &mut Context<'_>, info: &InodeInfo) {
-        let name = format!("#{}", info.ino);
+    /// Gives an inode a name there, its old one if that is known.
+    pub(crate) fn attach(
+        &mut self,
+        ctx: &mut Context<'_>,
+        info: &InodeInfo,
+        old_name: Option<Box<[u8]>>,
+    ) {
+        let object = Object::Inode(info.ino);
+        let name = self.unused_name(info.ino, old_name);
+        let shown = printable(&name);
+        if !ctx.fix(object.clone(), Problem::Unreachable { name: shown }) {
+            ctx.gaps.names = true;
+            return;
+        }
         let put = self
             .directory(ctx)
-            .filter(|&dir| add_entry(ctx, dir, name.as_bytes(), info).is_some());
-        let problem = match put {
+            .filter(|&dir| add_entry(ctx, dir, &name, info).is_some());
+        match put {
             Some(dir) => {
+                self.names.insert(name);
                 adopt(ctx, dir, info.ino);
-                Problem::Unreachable {}
             }
-            None => Problem::UnreachableNoRoom {},
-        };
-        ctx.found(Object::Inode(info.ino), problem);
+            None => {
+                self.state = State::Impossible;
+                ctx.report.retract();
+                ctx.found(object, Problem::UnreachableNoRoom {});
+                ctx.gaps.names = true;
+            }
+        }
+    }
+
+    fn unused_name(&self, ino: u64, old_name: Option<Box<[u8]>>) -> Box<[u8]> {
+        let number = format!("#{ino}").into_bytes().into_boxed_slice();
+        let candidates = [old_name, Some(number)].into_iter().flatten();
+        let more = (1u64..).map(|n| format!("#{ino}-{n}").into_bytes().into_boxed_slice());
+        candidates
+            .chain(more)
+            .find(|name| !self.names.contains(name))
+            .unwrap_or_default()
     }
 
     /// Brings the indexes of the directories up to date that got entries.
@@ -60,19 +84,16 @@ impl LostFound {
             .into_iter()
             .flatten()
         {
-            if let Some(info) = ctx.inodes.get(dir).copied()
-                && update_index(ctx, &info).is_none()
-            {
-                ctx.found(Object::Inode(dir), Problem::IndexNoRoom {});
+            if let Some(info) = ctx.inodes.get(dir).copied() {
+                // Without room the next round finds that out.
+                let _ = index::refresh(ctx, &info);
             }
         }
     }
 
     fn directory(&mut self, ctx: &mut Context<'_>) -> Option<u64> {
         if let State::Unknown = self.state {
-            let old = find(ctx);
-            self.is_new = old.is_none();
-            self.state = match old.or_else(|| make(ctx)) {
+            self.state = match self.find_or_make(ctx) {
                 Some(ino) => State::There(ino),
                 None => State::Impossible,
             };
@@ -82,6 +103,55 @@ impl LostFound {
             _ => None,
         }
     }
+
+    /// Reads the names that are there before any is given.
+    pub(crate) fn open(&mut self, ctx: &mut Context<'_>) {
+        let root = ctx.superblock.root_ino.get();
+        let there = all_entries(ctx, root);
+        let dir = there.get(NAME).copied().filter(|&ino| is_dir(ctx, ino));
+        if let Some(dir) = dir {
+            self.state = State::There(dir);
+            self.names = all_entries(ctx, dir).into_keys().collect();
+        }
+    }
+
+    fn find_or_make(&mut self, ctx: &mut Context<'_>) -> Option<u64> {
+        let root = ctx.superblock.root_ino.get();
+        let there = all_entries(ctx, root);
+        // Something else may have that name.
+        let more = (1u64..).map(|n| format!("lost+found-{n}").into_bytes());
+        let name = std::iter::once(NAME.to_vec())
+            .chain(more)
+            .find(|name| !there.contains_key(name.as_slice()))?;
+        self.is_new = true;
+        make(ctx, &name)
+    }
+}
+
+fn is_dir(ctx: &Context<'_>, ino: u64) -> bool {
+    ctx.inodes.get(ino).is_some_and(InodeInfo::is_dir)
+}
+
+/// The names in a directory, and what they name.
+fn all_entries(ctx: &mut Context<'_>, dir: u64) -> HashMap<Box<[u8]>, u64> {
+    let mut all = HashMap::new();
+    let Some(info) = ctx.inodes.get(dir).copied() else {
+        return all;
+    };
+    let Some(inode) = ctx.read_inode(dir) else {
+        return all;
+    };
+    for (_, address) in dir_block::blocks(ctx, &info, &inode) {
+        let Ok(image) = ctx.read_owned(address, BlockKind::Directory, info.owner()) else {
+            continue;
+        };
+        for entry in entries(&image).filter_map(Result::ok) {
+            if entry.ino != 0 {
+                all.insert(entry.name.into(), entry.ino);
+            }
+        }
+    }
+    all
 }
 
 /// Notes that an inode has a name in a directory. What follows from that is put right at once: it is
@@ -105,37 +175,7 @@ fn adopt(ctx: &mut Context<'_>, dir: u64, ino: u64) {
     }
 }
 
-/// The directory of this name in the root.
-fn find(ctx: &mut Context<'_>) -> Option<u64> {
-    let root = *ctx.inodes.get(ctx.superblock.root_ino.get())?;
-    let inode = ctx.read_inode(root.ino)?;
-    for (_, address) in blocks(ctx, &root, &inode) {
-        let image = ctx
-            .read_owned(address, BlockKind::Directory, root.owner())
-            .ok()?;
-        let entry = entries(&image)
-            .filter_map(Result::ok)
-            .find(|entry| entry.ino != 0 && entry.name == NAME);
-        if let Some(entry) = entry {
-            let is_dir = ctx.inodes.get(entry.ino).is_some_and(InodeInfo::is_dir);
-            return is_dir.then_some(entry.ino);
-        }
-    }
-    None
-}
-
-/// File block and address of each block of a directory.
-fn blocks(ctx: &mut Context<'_>, info: &InodeInfo, inode: &Inode) -> Vec<(u64, u64)> {
-    extents::read(ctx, info.owner(), inode)
-        .into_iter()
-        .flat_map(|extent| {
-            let (file_block, start) = (extent.file_block.get(), extent.start.get());
-            (0..u64::from(extent.len.get())).map(move |index| (file_block + index, start + index))
-        })
-        .collect()
-}
-
-fn make(ctx: &mut Context<'_>) -> Option<u64> {
+fn make(ctx: &mut Context<'_>, name: &[u8]) -> Option<u64> {
     let root = ctx.superblock.root_ino.get();
     let (ino, generation) = allocate::inode(ctx)?;
     let template = ctx.read_inode(root)?;
@@ -168,7 +208,7 @@ fn make(ctx: &mut Context<'_>) -> Option<u64> {
         counted: 0,
     };
     ctx.inodes.insert(info);
-    add_entry(ctx, root, NAME, &info)?;
+    add_entry(ctx, root, name, &info)?;
     adopt(ctx, root, ino);
     Some(ino)
 }
@@ -180,7 +220,7 @@ fn add_entry(ctx: &mut Context<'_>, dir: u64, name: &[u8], target: &InodeInfo) -
     if info.damaged {
         return None;
     }
-    let last = blocks(ctx, &info, &inode).last().copied();
+    let last = dir_block::blocks(ctx, &info, &inode).last().copied();
     let placed = last.and_then(|(_, address)| insert(ctx, address, name, target));
     if placed.is_none() {
         let address = append_block(ctx, &info, &inode)?;
@@ -232,22 +272,11 @@ fn insert(ctx: &mut Context<'_>, address: u64, name: &[u8], target: &InodeInfo) 
         if let Some(place) = image.get_mut(name_at..name_at + name.len()) {
             place.copy_from_slice(name);
         }
-        if rest > 0
-            && let Some(head) = block::view_mut::<EntryHead>(image, at + need)
-        {
-            *head = free_space(rest);
+        if rest > 0 {
+            dir_block::put_free(image, at + need, rest);
         }
     });
     Some(())
-}
-
-fn free_space(bytes: usize) -> EntryHead {
-    EntryHead {
-        ino: 0.into(),
-        entry_bytes: (bytes as u16).into(),
-        name_len: 0,
-        dirent_type: 0,
-    }
 }
 
 /// Adds an empty block to a directory; returns its address. Only as long as the extents fit into the
@@ -272,10 +301,7 @@ fn append_block(ctx: &mut Context<'_>, info: &InodeInfo, inode: &Inode) -> Optio
         allocate::give_back(ctx, address);
         return None;
     }
-    let mut image = ctx.new_block(BlockKind::Directory, address, info.owner());
-    if let Some(head) = block::view_mut::<EntryHead>(&mut image, HEADER_BYTES) {
-        *head = free_space(BLOCK_BYTES - HEADER_BYTES);
-    }
+    let image = dir_block::empty(ctx, address, info.owner());
     ctx.replace(address, image);
     let bytes: &[u8] = bytemuck::cast_slice(&list);
     ctx.edit_inode(info.ino, |inode| {
@@ -285,42 +311,6 @@ fn append_block(ctx: &mut Context<'_>, info: &InodeInfo, inode: &Inode) -> Optio
             place.copy_from_slice(bytes);
         }
     });
-    grow(ctx, info.ino, 0, 1);
+    index::grow(ctx, info.ino, 0, 1);
     Some(address)
-}
-
-/// The blocks of an inode have become other by the check's own doing.
-fn grow(ctx: &mut Context<'_>, ino: u64, less: u64, more: u64) {
-    let Some(info) = ctx.inodes.get_mut(ino) else {
-        return;
-    };
-    info.counted = info.counted.saturating_sub(less).saturating_add(more);
-    info.blocks = info.blocks.saturating_sub(less).saturating_add(more);
-    let blocks = info.blocks;
-    ctx.edit_inode(ino, |inode| inode.blocks = blocks.into());
-}
-
-/// Makes the index of a directory anew, if it has one or has become too large to be without.
-fn update_index(ctx: &mut Context<'_>, info: &InodeInfo) -> Option<()> {
-    let inode = ctx.read_inode(info.ino)?;
-    if inode.size_bytes.get() <= BLOCK_BYTES as u64 {
-        return Some(());
-    }
-    let mut keys = Vec::new();
-    for (file_block, address) in blocks(ctx, info, &inode) {
-        let image = ctx
-            .read_owned(address, BlockKind::Directory, info.owner())
-            .ok()?;
-        for entry in entries(&image)
-            .filter_map(Result::ok)
-            .filter(|entry| entry.ino != 0)
-        {
-            let bytes = file_block * BLOCK_BYTES as u64 + entry.offset as u64;
-            let hash = hash_name(hash_key(ctx), entry.name);
-            keys.push(index_key(hash, (bytes / ENTRY_ALIGN as u64) as u32));
-        }
-    }
-    let (before, after) = index::replace(ctx, info.owner(), &inode, keys)?;
-    grow(ctx, info.ino, before, after);
-    Some(())
 }

@@ -7,15 +7,13 @@ mod watch;
 
 use bento_host::{FileDevice, HostEnv};
 use cli::{Answer, Cli};
-use fsck_logfs::{Failure, Options, Report};
+use fsck_logfs::{Failure, Mode, Options};
 use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::Instant;
 use watch::{CANCELLED, Watch};
 
-// The exit status is a sum of these: see fsck(8).
-const CORRECTED: u8 = 1;
-const LEFT: u8 = 4;
+// Exit statuses besides those of a report: see fsck(8).
 const FAILED: u8 = 8;
 const USAGE: u8 = 16;
 
@@ -45,8 +43,8 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> u8 {
     let name = cli.device.display();
-    let write = cli.answer() != Answer::No;
-    let device = match FileDevice::open(&cli.device, !write) {
+    let mode = mode(cli);
+    let device = match FileDevice::open(&cli.device, mode == Mode::Check) {
         Ok(device) => device,
         Err(error) if cli.auto && error.kind() == ErrorKind::ResourceBusy => {
             // At boot, this is the root file system: it has recovered its log when mounted.
@@ -68,19 +66,18 @@ fn run(cli: &Cli) -> u8 {
     let env = HostEnv::new(device, &format!("logfs {name}"));
     let options = Options {
         force: cli.force || cli.check_data,
-        write,
+        mode,
         check_data: cli.check_data,
         superblock: cli.superblock,
     };
     match fsck_logfs::check(&env, &options, &mut watch) {
         Ok(report) => {
-            let code = exit_code(&report);
             if cli.json {
-                println!("{:#}", print::json(cli, &report, code));
+                println!("{:#}", print::json(cli, &report));
             } else {
-                print::words(cli, &report, !watch.has_listed);
+                print::words(cli, &report);
             }
-            code
+            report.exit_code()
         }
         Err(failure) => {
             eprintln!("fsck.logfs: {name}: {failure}");
@@ -92,15 +89,15 @@ fn run(cli: &Cli) -> u8 {
     }
 }
 
-fn exit_code(report: &Report) -> u8 {
-    let repairable = report.repairable() > 0;
-    let corrected = if repairable && report.written {
-        CORRECTED
-    } else {
-        0
-    };
-    let left = report.left() > 0 || (repairable && !report.written);
-    corrected | if left { LEFT } else { 0 }
+fn mode(cli: &Cli) -> Mode {
+    match cli.answer() {
+        Answer::No => Mode::Check,
+        Answer::Safe => Mode::Preen,
+        Answer::Yes => Mode::Repair,
+        Answer::Ask if watch::can_ask(cli) => Mode::Repair,
+        // Nobody is there to ask: only what a mount would do as well, or less.
+        Answer::Ask => Mode::Check,
+    }
 }
 
 /// Where messages of the file system's own code go.

@@ -38,6 +38,8 @@ pub(crate) enum Refusal {
     Head,
     /// In a segment of inodes.
     Inodes,
+    /// File data in a segment of metadata.
+    Metadata,
     /// Something else has it already.
     Taken,
 }
@@ -49,6 +51,7 @@ impl Refusal {
             Refusal::Outside => "is in no segment",
             Refusal::Head => "is in a segment's header or summary",
             Refusal::Inodes => "is in an inode segment",
+            Refusal::Metadata => "is in a metadata segment",
             Refusal::Taken => "is used by something else as well",
         }
     }

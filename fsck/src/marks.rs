@@ -2,11 +2,10 @@
 
 use crate::context::Context;
 use crate::map::{Bits, Kind, bit};
-use crate::segments::read_header;
-use crate::{Failure, Object, Problem, allocate};
+use crate::segments::{edit_entry, edit_header, read_header};
+use crate::{Failure, Object, Problem, allocate, contents};
 use logfs_format::{
-    BlockKind, ENTRIES_PER_TABLE_BLOCK, SegmentEntry, SegmentHeader, SegmentKind, block,
-    header_blocks,
+    BlockKind, ENTRIES_PER_TABLE_BLOCK, SegmentEntry, SegmentKind, block, header_blocks,
 };
 
 const PASS: u32 = 5;
@@ -63,20 +62,39 @@ fn free_but_used(ctx: &mut Context<'_>, segment: u64, claimed: &Bits) -> Option<
             !(0..heads).any(|index| bit(claimed, index))
         });
     let object = Object::Segment(segment);
-    let (count, Some(kind)) = (blocks, kind) else {
-        let problem = Problem::SegmentFreeAndUnknown {
-            count: blocks,
-            first,
-        };
-        ctx.found(object, problem);
-        return None;
+    let count = blocks;
+    let kind = match kind {
+        Some(kind) => {
+            if !ctx.fix(object, Problem::SegmentFreeButUsed { count, first }) {
+                return None;
+            }
+            kind
+        }
+        None => {
+            if !ctx.fix(object, Problem::SegmentFreeAndUnknown { count, first }) {
+                return None;
+            }
+            let kind = kind_for(ctx, segment, claimed);
+            allocate::write_header(ctx, segment, kind);
+            kind
+        }
     };
-    ctx.found(object, Problem::SegmentFreeButUsed { count, first });
     ctx.map.set_kind(segment, Kind::Known(kind));
     if let Ok(header) = read_header(ctx, segment) {
         ctx.map.set_marked(segment, Box::new(header.live));
     }
     Some(kind)
+}
+
+/// What a segment can be whose header says nothing: where its head would be, nothing is in use.
+fn kind_for(ctx: &Context<'_>, segment: u64, claimed: &Bits) -> SegmentKind {
+    let heads = header_blocks(SegmentKind::Data, ctx.layout.segment_blocks);
+    let is_data = !(0..heads).any(|index| bit(claimed, index));
+    match contents::guess(ctx, segment) {
+        Some(SegmentKind::Metadata) => SegmentKind::Metadata,
+        _ if is_data => SegmentKind::Data,
+        _ => SegmentKind::Metadata,
+    }
 }
 
 /// Compares the marks of a segment in use with what was found; returns them as they should be,
@@ -97,13 +115,14 @@ fn check_marks(
     for index in outside {
         crate::map::set_bit(&mut marked, index, false);
     }
+    let mut wanted = true;
     if marked != stored {
-        ctx.found(object.clone(), Problem::HeadMarked {});
+        wanted &= ctx.fix(object.clone(), Problem::HeadMarked {});
     }
     let missing = minus(claimed, &marked);
     if count(&missing) > 0 {
         let (count, first) = (count(&missing), first_of(ctx, segment, &missing));
-        ctx.found(object.clone(), Problem::BlocksNotMarked { count, first });
+        wanted &= ctx.fix(object.clone(), Problem::BlocksNotMarked { count, first });
     }
     let stray = minus(&marked, claimed);
     let right = if ctx.gaps.blocks {
@@ -113,10 +132,13 @@ fn check_marks(
     };
     if count(&stray) > 0 && !ctx.gaps.blocks {
         let (count, first) = (count(&stray), first_of(ctx, segment, &stray));
-        ctx.found(object, Problem::BlocksMarked { count, first });
+        wanted &= ctx.fix(object, Problem::BlocksMarked { count, first });
+    }
+    if !wanted {
+        return None;
     }
     if right != stored {
-        write_marks(ctx, segment, &right);
+        edit_header(ctx, segment, |header| header.live = right);
     }
     Some(right)
 }
@@ -135,19 +157,12 @@ fn rebuild(ctx: &mut Context<'_>, segment: u64, kind: SegmentKind, claimed: &Bit
         ctx.found(object, Problem::SegmentHeaderLost { fault });
         return None;
     }
-    ctx.found(object, Problem::SegmentHeaderDamaged { fault });
+    if !ctx.fix(object, Problem::SegmentHeaderDamaged { fault }) {
+        return None;
+    }
     allocate::write_header(ctx, segment, kind);
-    write_marks(ctx, segment, claimed);
+    edit_header(ctx, segment, |header| header.live = *claimed);
     Some(*claimed)
-}
-
-fn write_marks(ctx: &mut Context<'_>, segment: u64, marks: &Bits) {
-    let address = ctx.layout.segment_start(segment);
-    ctx.edit(address, |image| {
-        if let Some(header) = block::view_mut::<SegmentHeader>(image, 0) {
-            header.live = *marks;
-        }
-    });
 }
 
 /// Compares a segment's entry in the table with what is known: `counted` blocks in use, `said` by the
@@ -165,18 +180,14 @@ fn check_entry(ctx: &mut Context<'_>, segment: u64, kind: SegmentKind, counted: 
     if entry.kind == kind as u8 && stored == counted {
         return;
     }
-    if entry.kind == kind as u8 && stored != said {
-        ctx.found(
-            Object::Segment(segment),
-            Problem::LiveCount { stored, counted },
-        );
-    }
-    ctx.edit(address, |image| {
-        if let Some(entry) = block::view_mut::<SegmentEntry>(image, offset) {
+    let problem = Problem::LiveCount { stored, counted };
+    let is_news = entry.kind == kind as u8 && stored != said;
+    if !is_news || ctx.fix(Object::Segment(segment), problem) {
+        edit_entry(ctx, segment, |entry| {
             entry.kind = kind as u8;
             entry.live_blocks = counted.into();
-        }
-    });
+        });
+    }
 }
 
 fn first_of(ctx: &Context<'_>, segment: u64, bits: &Bits) -> u64 {
@@ -184,7 +195,7 @@ fn first_of(ctx: &Context<'_>, segment: u64, bits: &Bits) -> u64 {
     ctx.layout.segment_start(segment) + u64::from(index.unwrap_or(0))
 }
 
-fn count(bits: &Bits) -> u32 {
+pub(crate) fn count(bits: &Bits) -> u32 {
     bits.iter().map(|byte| byte.count_ones()).sum()
 }
 

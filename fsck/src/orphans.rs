@@ -4,9 +4,8 @@
 //! machine stops. Every mount frees such inodes, and a check does that by mounting. What is checked
 //! here is that the list names none but such inodes.
 
-use crate::context::Context;
-use crate::tree::refused;
-use crate::{Object, Problem};
+use crate::context::{Context, NOBODY};
+use crate::{Object, Problem, allocate, superblock};
 use logfs_format::{BlockKind, ORPHANS_PER_BLOCK, OrphanBlock, OrphanSlot, block};
 use std::collections::BTreeSet;
 
@@ -26,11 +25,24 @@ pub(crate) struct Orphans {
 /// Reads the list and claims its blocks. Its inodes are known to the context from now on.
 pub(crate) fn read(ctx: &mut Context<'_>) -> Orphans {
     let mut orphans = Orphans::default();
-    let mut address = ctx.superblock.orphans.get();
-    if let Err((address, problem)) = follow(ctx, &mut address, &mut orphans) {
-        ctx.found(Object::OrphanBlock(address), problem);
-        ctx.gaps.blocks = true;
-        ctx.gaps.names = true;
+    let mut chain = Vec::new();
+    if let Err((address, fault)) = follow(ctx, &mut chain, &mut orphans) {
+        let problem = Problem::OrphanBlock { fault };
+        if ctx.fix(Object::OrphanBlock(address), problem) {
+            match chain.last() {
+                Some(&last) => ctx.edit(last, |image| {
+                    if let Some(list) = block::view_mut::<OrphanBlock>(image, 0) {
+                        list.next = 0.into();
+                    }
+                }),
+                None => {
+                    let _ = new_list(ctx);
+                }
+            }
+        } else {
+            ctx.gaps.blocks = true;
+            ctx.gaps.names = true;
+        }
     }
     for slot in &orphans.slots {
         if let Some(OrphanSlot::Unlinked(ino)) = OrphanSlot::decode(slot.raw) {
@@ -41,24 +53,24 @@ pub(crate) fn read(ctx: &mut Context<'_>) -> Orphans {
     orphans
 }
 
+/// Goes along the chain to its end, or to the first block that is not one of it.
 fn follow(
     ctx: &mut Context<'_>,
-    address: &mut u64,
+    chain: &mut Vec<u64>,
     orphans: &mut Orphans,
-) -> Result<(), (u64, Problem)> {
+) -> Result<(), (u64, String)> {
+    let mut at = ctx.superblock.orphans.get();
     // There is always a first block; no block comes twice, since each is claimed.
     loop {
-        let at = *address;
-        ctx.map
-            .claim(at)
-            .map_err(|refusal| (at, refused(at, refusal)))?;
-        let damaged = |fault: String| (at, Problem::OrphanBlock { fault });
         let image = ctx
             .read(at, BlockKind::Orphans)
-            .map_err(|why| damaged(why.to_string()))?;
-        let orphan_block: &OrphanBlock =
-            block::view(&image, 0).ok_or_else(|| damaged("too short".to_owned()))?;
-        let used = orphan_block.slots.iter().enumerate();
+            .map_err(|why| (at, why.to_string()))?;
+        ctx.map
+            .claim(at)
+            .map_err(|refusal| (at, refusal.place().to_owned()))?;
+        let list: &OrphanBlock =
+            block::view(&image, 0).ok_or_else(|| (at, "too short".to_owned()))?;
+        let used = list.slots.iter().enumerate();
         for (index, raw) in used.filter(|(_, raw)| raw.get() != 0) {
             orphans.slots.push(Slot {
                 block: at,
@@ -66,11 +78,28 @@ fn follow(
                 raw: raw.get(),
             });
         }
-        *address = orphan_block.next.get();
-        if *address == 0 {
+        chain.push(at);
+        at = list.next.get();
+        if at == 0 {
             return Ok(());
         }
     }
+}
+
+/// Makes the first block of the orphan list anew, elsewhere if its place is not to be had.
+fn new_list(ctx: &mut Context<'_>) -> Option<()> {
+    let old = ctx.superblock.orphans.get();
+    let address = match ctx.map.claim(old) {
+        Ok(()) => old,
+        Err(_) => allocate::block(ctx, None)?,
+    };
+    let image = ctx.new_block(BlockKind::Orphans, address, NOBODY);
+    ctx.replace(address, image);
+    if address != old {
+        ctx.superblock.orphans = address.into();
+        superblock::rewrite(ctx);
+    }
+    Some(())
 }
 
 /// Clears the entries that make no sense, when names and inodes are known.
@@ -97,8 +126,9 @@ pub(crate) fn check(ctx: &mut Context<'_>, orphans: &Orphans) {
                 slot: slot.raw,
                 reason,
             };
-            ctx.found(Object::OrphanBlock(slot.block), problem);
-            ctx.edit(slot.block, |image| clear(image, slot.index));
+            if ctx.fix(Object::OrphanBlock(slot.block), problem) {
+                ctx.edit(slot.block, |image| clear(image, slot.index));
+            }
         }
     }
 }

@@ -1,35 +1,28 @@
 //! What is printed at the end.
 
-use crate::cli::Cli;
-use fsck_logfs::{Object, Remedy, Report, Scope};
+use crate::cli::{Answer, Cli};
+use fsck_logfs::{Object, Report, Scope};
 use serde_json::{Value, json};
 
-/// Prints the problems, without what became of them.
-pub(crate) fn findings(report: &Report) {
-    for finding in &report.findings {
-        println!("{finding}");
-    }
-}
-
-/// Prints the outcome in words, with the problems if `list` says so.
-pub(crate) fn words(cli: &Cli, report: &Report, list: bool) {
+/// Prints the outcome in words.
+pub(crate) fn words(cli: &Cli, report: &Report) {
     let device = cli.device.display();
     let counts = &report.counts;
     let usage = format!(
         "{} inodes, {}/{} blocks",
         counts.inodes, counts.blocks, counts.blocks_total
     );
-    for finding in report.findings.iter().filter(|_| list) {
-        let outcome = match finding.problem.remedy() {
-            Remedy::Repair(how) if report.written => how,
-            Remedy::Repair(_) => "not corrected",
-            Remedy::Leave => "left",
+    for finding in &report.findings {
+        let outcome = match finding.problem.remedy().action() {
+            Some(action) if finding.is_fixed && report.written => action,
+            Some(_) => "not corrected",
+            None => "left",
         };
         println!("{finding} ({outcome})");
     }
-    for (id, (count, _)) in &report.totals {
+    for (id, tally) in &report.totals {
         let shown = report.findings.iter().filter(|f| f.problem.id() == *id);
-        let more = u64::from(*count).saturating_sub(shown.count() as u64);
+        let more = (tally.fixed + tally.left).saturating_sub(shown.count() as u64);
         if more > 0 {
             println!("and {more} more of the kind {id}");
         }
@@ -56,6 +49,11 @@ pub(crate) fn words(cli: &Cli, report: &Report, list: bool) {
         };
         println!("  {} inodes without names ({outcome})", counts.orphans);
     }
+    if cli.answer() == Answer::Safe && report.needs_consent() {
+        println!(
+            "  not all of that is safe to do unasked: run fsck.logfs by hand, without -a or -p"
+        );
+    }
     if cli.verbose && report.scope == Scope::Full {
         println!("  {} directories", counts.directories);
         println!("  {} symbolic links", counts.symlinks);
@@ -66,17 +64,17 @@ fn outcome(report: &Report) -> String {
     if report.is_clean() {
         return "no problems, ".to_owned();
     }
-    let (repairable, left) = (report.repairable(), report.left());
+    let (fixed, left) = (report.fixed(), report.left());
     let (corrected, left) = if report.written {
-        (repairable, left)
+        (fixed, left)
     } else {
-        (0, left + repairable)
+        (0, left + fixed)
     };
     format!("{corrected} problems corrected, {left} left, ")
 }
 
 /// The outcome as JSON.
-pub(crate) fn json(cli: &Cli, report: &Report, exit_code: u8) -> Value {
+pub(crate) fn json(cli: &Cli, report: &Report) -> Value {
     let problems: Vec<Value> = report
         .findings
         .iter()
@@ -92,14 +90,16 @@ pub(crate) fn json(cli: &Cli, report: &Report, exit_code: u8) -> Value {
                 "inode": ino,
                 "path": finding.path,
                 "message": finding.problem.to_string(),
-                "repaired": report.written && finding.problem.remedy() != Remedy::Leave,
+                "remedy": finding.problem.remedy().name(),
+                "action": finding.problem.remedy().action(),
+                "repaired": report.written && finding.is_fixed,
             })
         })
         .collect();
     let totals: serde_json::Map<String, Value> = report
         .totals
         .iter()
-        .map(|(id, (count, _))| ((*id).to_owned(), json!(count)))
+        .map(|(id, tally)| ((*id).to_owned(), json!(tally.fixed + tally.left)))
         .collect();
     json!({
         "device": cli.device.to_string_lossy(),
@@ -115,6 +115,6 @@ pub(crate) fn json(cli: &Cli, report: &Report, exit_code: u8) -> Value {
         "inodes": report.counts.inodes,
         "blocks": report.counts.blocks,
         "blocks_total": report.counts.blocks_total,
-        "exit_code": exit_code,
+        "exit_code": report.exit_code(),
     })
 }

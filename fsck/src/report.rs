@@ -1,14 +1,18 @@
 //! What a check found.
 
 use crate::{Problem, Remedy};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 /// Findings kept for each kind of problem: on a wild image there may be millions.
-const KEPT_MAX: u32 = 1000;
+const KEPT_MAX: u64 = 1000;
+
+// The exit status is a sum of these: see fsck(8).
+const CORRECTED: u8 = 1;
+const LEFT: u8 = 4;
 
 /// What a problem was found in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Object {
     /// The superblock or a copy of it.
     Superblock(u64),
@@ -24,6 +28,8 @@ pub enum Object {
     OrphanBlock(u64),
     /// An inode.
     Inode(u64),
+    /// All of it.
+    FileSystem,
 }
 
 impl fmt::Display for Object {
@@ -36,6 +42,7 @@ impl fmt::Display for Object {
             Object::InodeBlock(address) => write!(f, "inode block {address}"),
             Object::OrphanBlock(address) => write!(f, "orphan block {address}"),
             Object::Inode(ino) => write!(f, "inode {ino}"),
+            Object::FileSystem => write!(f, "file system"),
         }
     }
 }
@@ -49,6 +56,9 @@ pub struct Finding {
     pub problem: Problem,
     /// Of an inode: a name that leads to it, if one is known.
     pub path: Option<String>,
+    /// Whether it is put right: at once in memory, and on the device if the report says that it
+    /// was written.
+    pub is_fixed: bool,
 }
 
 impl fmt::Display for Finding {
@@ -88,6 +98,15 @@ pub enum Scope {
     Full,
 }
 
+/// How many problems of a kind there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Put right.
+    pub fixed: u64,
+    /// Left as they are: nothing can be done, or it was not wanted.
+    pub left: u64,
+}
+
 /// The outcome of a check.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -101,10 +120,14 @@ pub struct Report {
     pub orphans_freed: bool,
     /// The problems, in the order in which they were found. Of each kind the first ones only.
     pub findings: Vec<Finding>,
-    /// How many there are of each kind, by id, and whether they can be repaired.
-    pub totals: BTreeMap<&'static str, (u32, Remedy)>,
+    /// How many there are of each kind, by id.
+    pub totals: BTreeMap<&'static str, Tally>,
     /// What there is.
     pub counts: Counts,
+    /// Problems that were found and refused to be put right: nobody is asked twice.
+    refused: HashSet<(Object, Problem)>,
+    /// A repair needs consent.
+    needs_consent: bool,
 }
 
 impl Report {
@@ -117,32 +140,79 @@ impl Report {
             findings: Vec::new(),
             totals: BTreeMap::new(),
             counts: Counts::default(),
+            refused: HashSet::new(),
+            needs_consent: false,
         }
     }
 
-    pub(crate) fn add(&mut self, object: Object, problem: Problem) {
-        let (count, _) = self
-            .totals
-            .entry(problem.id())
-            .or_insert((0, problem.remedy()));
-        *count = count.saturating_add(1);
-        if *count <= KEPT_MAX {
-            self.findings.push(Finding {
-                object,
-                problem,
-                path: None,
-            });
+    /// Starts another round over what has been repaired: what is still wrong is found again.
+    pub(crate) fn begin_round(&mut self) {
+        self.findings.retain(|finding| finding.is_fixed);
+        self.totals.values_mut().for_each(|tally| tally.left = 0);
+        self.totals.retain(|_, tally| tally.fixed > 0);
+        self.counts = Counts::default();
+    }
+
+    /// Adds what was found. `approve` is asked whether to put it right, if that can be done; so it
+    /// answers.
+    pub(crate) fn add(
+        &mut self,
+        object: Object,
+        problem: Problem,
+        approve: impl FnOnce(&Finding) -> bool,
+    ) -> bool {
+        let id = problem.id();
+        let remedy = problem.remedy();
+        let mut finding = Finding {
+            object,
+            problem,
+            path: None,
+            is_fixed: false,
+        };
+        if remedy != Remedy::Leave {
+            let key = (finding.object.clone(), finding.problem.clone());
+            finding.is_fixed = !self.refused.contains(&key) && approve(&finding);
+            if !finding.is_fixed {
+                self.refused.insert(key);
+            }
         }
+        let is_fixed = finding.is_fixed;
+        self.needs_consent |= is_fixed && !matches!(remedy, Remedy::Safe(_));
+        let tally = self.totals.entry(id).or_default();
+        if is_fixed {
+            tally.fixed += 1;
+        } else {
+            tally.left += 1;
+        }
+        if tally.fixed + tally.left <= KEPT_MAX {
+            self.findings.push(finding);
+        }
+        is_fixed
     }
 
-    /// How many problems can be repaired.
-    pub fn repairable(&self) -> u64 {
-        self.count(|remedy| remedy != Remedy::Leave)
+    /// Takes the last finding back: it could not be put right.
+    pub(crate) fn retract(&mut self) {
+        if let Some(finding) = self.findings.pop()
+            && let Some(tally) = self.totals.get_mut(finding.problem.id())
+        {
+            tally.fixed = tally.fixed.saturating_sub(1);
+        }
+        self.totals.retain(|_, tally| tally.fixed + tally.left > 0);
     }
 
-    /// How many problems are left as they are, whatever is allowed.
+    /// How many problems were put right.
+    pub fn fixed(&self) -> u64 {
+        self.totals.values().map(|tally| tally.fixed).sum()
+    }
+
+    /// How many problems are left as they are.
     pub fn left(&self) -> u64 {
-        self.count(|remedy| remedy == Remedy::Leave)
+        self.totals.values().map(|tally| tally.left).sum()
+    }
+
+    /// Whether a repair took a decision that nobody should make unasked.
+    pub fn needs_consent(&self) -> bool {
+        self.needs_consent
     }
 
     /// Whether nothing is wrong.
@@ -150,11 +220,10 @@ impl Report {
         self.totals.is_empty()
     }
 
-    fn count(&self, which: impl Fn(Remedy) -> bool) -> u64 {
-        self.totals
-            .values()
-            .filter(|&&(_, remedy)| which(remedy))
-            .map(|&(count, _)| u64::from(count))
-            .sum()
+    /// The exit status of `fsck.logfs`.
+    pub fn exit_code(&self) -> u8 {
+        let is_corrected = self.fixed() > 0 && self.written;
+        let is_left = self.left() > 0 || (self.fixed() > 0 && !self.written);
+        (if is_corrected { CORRECTED } else { 0 }) | if is_left { LEFT } else { 0 }
     }
 }

@@ -3,8 +3,9 @@
 //! Claims are bits: when a block is claimed for the second time, nobody knows by whom it was for the
 //! first. With that a rare case, the extents of all inodes are read once more.
 
-use crate::context::Context;
-use crate::{Object, Problem, extents};
+use crate::context::{Context, Owner};
+use crate::{Object, Problem, extents, tree};
+use logfs_format::Extent;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Inodes named in a message.
@@ -17,7 +18,10 @@ pub(crate) fn name_owners(ctx: &mut Context<'_>) {
         .findings
         .iter()
         .filter_map(|finding| match finding.problem {
-            Problem::BlockShared { address, .. } => Some(address),
+            Problem::BlockShared {
+                address,
+                ref others,
+            } if others == tree::SOMETHING => Some(address),
             _ => None,
         })
         .collect();
@@ -48,12 +52,8 @@ pub(crate) fn name_owners(ctx: &mut Context<'_>) {
 /// The inodes whose extents cover these blocks.
 fn find_owners(ctx: &mut Context<'_>, shared: &BTreeSet<u64>) -> BTreeMap<u64, BTreeSet<u64>> {
     let mut owners: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
-    let inodes: Vec<_> = ctx.inodes.iter().map(|info| info.owner()).collect();
-    for owner in inodes {
-        let Some(inode) = ctx.read_inode(owner.ino) else {
-            continue;
-        };
-        for extent in extents::read(ctx, owner, &inode) {
+    for (owner, extents) in claimants(ctx, shared) {
+        for extent in extents {
             let start = extent.start.get();
             let end = start.saturating_add(extent.len.get().into());
             for address in shared.range(start..end) {
@@ -62,4 +62,28 @@ fn find_owners(ctx: &mut Context<'_>, shared: &BTreeSet<u64>) -> BTreeMap<u64, B
         }
     }
     owners
+}
+
+/// The inodes whose extents cover some of these blocks, with their extents.
+pub(crate) fn claimants(
+    ctx: &mut Context<'_>,
+    shared: &BTreeSet<u64>,
+) -> Vec<(Owner, Vec<Extent>)> {
+    let inodes: Vec<Owner> = ctx.inodes.iter().map(|info| info.owner()).collect();
+    let mut claimants = Vec::new();
+    for owner in inodes {
+        let Some(inode) = ctx.read_inode(owner.ino) else {
+            continue;
+        };
+        let extents = extents::read(ctx, owner, &inode);
+        let covers = |extent: &Extent| {
+            let start = extent.start.get();
+            let end = start.saturating_add(extent.len.get().into());
+            shared.range(start..end).next().is_some()
+        };
+        if extents.iter().any(covers) {
+            claimants.push((owner, extents));
+        }
+    }
+    claimants
 }

@@ -1,18 +1,46 @@
 //! Finding the superblock, and checking its copies.
 
-use crate::context::Images;
+use crate::context::{Context, Images, RUN_BLOCKS};
 use crate::{Failure, Object, Problem};
 use bento_api::{Device, ReadRequest};
 use logfs_format::{
-    BLOCK_BYTES, BLOCK_MAGIC, FORMAT_VERSION, Fault, Layout, MAX_SEGMENT_BLOCKS,
+    BLOCK_BYTES, BLOCK_MAGIC, BlockKind, FORMAT_VERSION, Fault, Layout, MAX_SEGMENT_BLOCKS,
     MIN_SEGMENT_BLOCKS, SIGNATURE, SUPERBLOCK_ADDRESS, Superblock, block,
 };
+
+/// Blocks that are searched for a copy: of a file system that was made without a wish for the size
+/// of the log, the first copy is well before the end of this GiB.
+const SCAN_BLOCKS_MAX: u64 = 1 << 18;
 
 /// A superblock, what is wrong with it and its copies, and how they should be.
 pub(crate) struct Located {
     pub(crate) superblock: Superblock,
     pub(crate) findings: Vec<(Object, Problem)>,
     pub(crate) images: Images,
+}
+
+/// Reports what is wrong with superblocks, and puts those in place that are to be written.
+pub(crate) fn report(ctx: &mut Context<'_>, located: Located) {
+    for (object, problem) in located.findings {
+        let Object::Superblock(address) = object else {
+            continue;
+        };
+        if ctx.fix(object, problem)
+            && let Some(image) = located.images.get(&address)
+        {
+            ctx.replace(address, image.clone());
+        }
+    }
+}
+
+/// Puts the superblock as it is now in place of all copies.
+pub(crate) fn rewrite(ctx: &mut Context<'_>) {
+    let [one, other] = ctx.layout.backups;
+    for address in [SUPERBLOCK_ADDRESS, one, other] {
+        let mut image = vec![0; BLOCK_BYTES];
+        ctx.superblock.write_to(&mut image, address);
+        ctx.replace(address, image.into());
+    }
 }
 
 /// Finds a valid superblock: at `place`, else the first one, else a copy.
@@ -26,7 +54,15 @@ pub(crate) fn locate(device: &dyn Device, place: Option<u64>) -> Result<Located,
     let superblock = match (place, &parsed) {
         (Some(place), _) => parse_at(device, place)?,
         (None, Ok(superblock)) => outvote(device, device_blocks, superblock),
-        (None, Err(_)) if !is_ours(&first) => return Err(Failure::Foreign),
+        (None, Err(_)) if first.iter().all(|&byte| byte == 0) => {
+            from_afar(device, device_blocks).ok_or(Failure::Foreign)?
+        }
+        (None, Err(_)) if !is_ours(&first) => {
+            let copy = candidates(device_blocks)
+                .into_iter()
+                .find(|&address| parse_at(device, address).is_ok());
+            return Err(copy.map_or(Failure::Foreign, |copy| Failure::Overwritten { copy }));
+        }
         (None, Err(fault)) => from_copy(device, device_blocks, fault)?,
     };
     let total_blocks = superblock.total_blocks.get();
@@ -41,13 +77,15 @@ pub(crate) fn locate(device: &dyn Device, place: Option<u64>) -> Result<Located,
         findings: Vec::new(),
         images: Images::new(),
     };
-    let fault = match parsed {
+    let damaged = |fault: String| Some(Problem::SuperblockDamaged { fault });
+    let problem = match parsed {
         Ok(found) if is_same(&found, &superblock) => None,
-        Ok(_) => Some("differs from its copies".to_owned()),
-        Err(fault) => Some(fault.to_string()),
+        Ok(_) => damaged("differs from its copies".to_owned()),
+        Err(_) if first.iter().all(|&byte| byte == 0) => Some(Problem::SuperblockErased {}),
+        Err(fault) => damaged(fault.to_string()),
     };
-    if let Some(fault) = fault {
-        located.replace(SUPERBLOCK_ADDRESS, Problem::SuperblockDamaged { fault });
+    if let Some(problem) = problem {
+        located.replace(SUPERBLOCK_ADDRESS, problem);
     }
     located.check_copies(device)?;
     Ok(located)
@@ -152,6 +190,59 @@ fn from_copy(
             address: SUPERBLOCK_ADDRESS,
             fault: fault.to_string(),
         })
+}
+
+/// A copy, wherever it lies, of a superblock that was erased: where mkfs puts them on a device of this
+/// size, else anywhere near the start. Of a file system that has been made over since, the rest is
+/// gone too: the segment table or a checkpoint has to be there.
+fn from_afar(device: &dyn Device, device_blocks: u64) -> Option<Superblock> {
+    let mut copies = candidates(device_blocks)
+        .into_iter()
+        .filter_map(|address| parse_at(device, address).ok());
+    let near = copies.find(|copy| is_still_there(device, copy));
+    near.or_else(|| scan(device, device_blocks))
+}
+
+fn is_still_there(device: &dyn Device, superblock: &Superblock) -> bool {
+    let layout = superblock.layout();
+    let places = [
+        (layout.table_start, BlockKind::SegmentTable),
+        (layout.log_start, BlockKind::Checkpoint),
+        (layout.log_start + 1, BlockKind::Checkpoint),
+    ];
+    places.into_iter().any(|(address, kind)| {
+        let image = read(device, address);
+        image.is_ok_and(|image| {
+            block::verify(&image, kind, &superblock.header.uuid, address).is_ok()
+        })
+    })
+}
+
+/// Looks for a copy block by block.
+fn scan(device: &dyn Device, device_blocks: u64) -> Option<Superblock> {
+    let end = device_blocks.min(SCAN_BLOCKS_MAX);
+    let mut window = vec![0; RUN_BLOCKS as usize * BLOCK_BYTES];
+    let mut start = SUPERBLOCK_ADDRESS + 1;
+    while start < end {
+        let blocks = RUN_BLOCKS.min(end - start);
+        window.resize(blocks as usize * BLOCK_BYTES, 0);
+        let request = ReadRequest {
+            offset_bytes: start * BLOCK_BYTES as u64,
+            buffer: &mut window,
+        };
+        if device.read(&mut [request]).is_ok() {
+            let found = window
+                .chunks(BLOCK_BYTES)
+                .zip(start..)
+                .filter_map(|(image, address)| Superblock::parse(image, address).ok())
+                .find(|copy| is_still_there(device, copy));
+            if found.is_some() {
+                return found;
+            }
+        }
+        start += blocks;
+    }
+    None
 }
 
 /// Where copies lie if mkfs was left to choose.

@@ -1,10 +1,10 @@
 //! Pass 2: every inode, in one sweep over the inode segments.
 
-use crate::context::{Context, RUN_BLOCKS};
+use crate::context::{Context, NOBODY, RUN_BLOCKS, Unusable};
 use crate::data::Witness;
 use crate::map::{Bits, bit, set_bit};
-use crate::segments::read_header;
-use crate::{Failure, Object, Problem, inode};
+use crate::segments::{edit_entry, edit_header, read_header};
+use crate::{Failure, Object, Problem, inode, mend};
 use logfs_format::{
     BLOCK_BYTES, BlockKind, INODES_PER_BLOCK, InoAddress, Inode, InodeBlockHead, SegmentEntry,
     SegmentHeader, SegmentKind, block,
@@ -12,7 +12,8 @@ use logfs_format::{
 
 const PASS: u32 = 2;
 
-pub(crate) fn check(ctx: &mut Context<'_>, witness: &mut Witness<'_>) -> Result<(), Failure> {
+/// Checks all inodes. If blocks of some are in doubt, that is mended, and the round starts again.
+pub(crate) fn check(ctx: &mut Context<'_>, witness: &mut Witness) -> Result<(), Failure> {
     let segments = ctx.map.of_kind(SegmentKind::Inodes);
     let max = segments.len() as u64;
     for (done, segment) in (0..).zip(segments) {
@@ -21,14 +22,20 @@ pub(crate) fn check(ctx: &mut Context<'_>, witness: &mut Witness<'_>) -> Result<
             check_segment(ctx, segment, &header, witness)?;
         }
     }
-    ctx.progress(PASS, max, max)
+    ctx.progress(PASS, max, max)?;
+    witness.check_rest(ctx);
+    if !ctx.torn.is_empty() {
+        mend::mend(ctx)?;
+        ctx.restart = true;
+    }
+    Ok(())
 }
 
 fn check_segment(
     ctx: &mut Context<'_>,
     segment: u64,
     header: &SegmentHeader,
-    witness: &mut Witness<'_>,
+    witness: &mut Witness,
 ) -> Result<(), Failure> {
     let mut full = header.full;
     let mut inodes = 0;
@@ -50,52 +57,63 @@ fn check_segment(
                 }
                 None => ctx.read_raw(address),
             };
-            let checked = image.and_then(|image: Box<[u8]>| {
-                ctx.verify(&image, address, BlockKind::Inodes)?;
-                Ok(image)
-            });
-            match checked {
-                Ok(image) => {
-                    let used = check_block(ctx, address, &image, witness);
-                    inodes += u64::from(used.count_ones());
-                    let is_full = used == InodeBlockHead::ALL_USED;
-                    if bit(&full, index) != is_full {
-                        wrong_marks += 1;
-                        set_bit(&mut full, index, is_full);
-                    }
-                }
-                Err(why) => {
-                    let fault = why.to_string();
-                    ctx.found(
-                        Object::InodeBlock(address),
-                        Problem::InodeBlockDamaged { fault },
-                    );
-                    ctx.gaps.blocks = true;
-                    ctx.gaps.inodes = true;
-                    ctx.gaps.names = true;
-                    readable = false;
-                }
+            let Some(image) = usable_block(ctx, address, image) else {
+                ctx.gaps.everything();
+                readable = false;
+                continue;
+            };
+            let used = check_block(ctx, address, &image, witness);
+            inodes += u64::from(used.count_ones());
+            let is_full = used == InodeBlockHead::ALL_USED;
+            if bit(&full, index) != is_full {
+                wrong_marks += 1;
+                set_bit(&mut full, index, is_full);
             }
         }
         next = first + len;
     }
     wrong_marks += clear_stray_marks(ctx, &mut full, header);
-    if wrong_marks > 0 {
-        ctx.found(
-            Object::Segment(segment),
-            Problem::FullMarks { count: wrong_marks },
-        );
-        let address = ctx.layout.segment_start(segment);
-        ctx.edit(address, |image| {
-            if let Some(header) = block::view_mut::<SegmentHeader>(image, 0) {
-                header.full = full;
-            }
-        });
+    let problem = Problem::FullMarks { count: wrong_marks };
+    if wrong_marks > 0 && ctx.fix(Object::Segment(segment), problem) {
+        edit_header(ctx, segment, |header| header.full = full);
     }
     if readable {
         check_inode_count(ctx, segment, inodes);
     }
     Ok(())
+}
+
+/// A block of inodes, repaired if need be; `None` if that is not wanted.
+fn usable_block(
+    ctx: &mut Context<'_>,
+    address: u64,
+    image: Result<Box<[u8]>, Unusable>,
+) -> Option<Box<[u8]>> {
+    let object = Object::InodeBlock(address);
+    let (image, why) = match image {
+        Ok(image) => match ctx.verify(&image, address, BlockKind::Inodes) {
+            Ok(()) => return Some(image),
+            Err(why) => (Some(image), why),
+        },
+        Err(why) => (None, why),
+    };
+    let fault = why.to_string();
+    let is_one =
+        |image: &[u8]| block::check_header(image, BlockKind::Inodes, &ctx.uuid(), address).is_ok();
+    if let Some(image) = image.filter(|image| is_one(image)) {
+        if !ctx.fix(object, Problem::InodeBlockChecksum { fault }) {
+            return None;
+        }
+        ctx.replace(address, image.clone());
+        return Some(image);
+    }
+    if !ctx.fix(object, Problem::InodeBlockDamaged { fault }) {
+        return None;
+    }
+    let image = ctx.new_block(BlockKind::Inodes, address, NOBODY);
+    ctx.replace(address, image.clone());
+    ctx.torn.inode_blocks.insert(address);
+    Some(image)
 }
 
 /// Clears the marks of blocks that hold no inodes; returns how many there were.
@@ -123,16 +141,11 @@ fn next_run(ctx: &Context<'_>, header: &SegmentHeader, from: u32) -> Option<(u32
 }
 
 /// Checks the inodes of a block; returns which slots are in use.
-fn check_block(
-    ctx: &mut Context<'_>,
-    address: u64,
-    image: &[u8],
-    witness: &mut Witness<'_>,
-) -> u16 {
+fn check_block(ctx: &mut Context<'_>, address: u64, image: &[u8], witness: &mut Witness) -> u16 {
     let stored = block::view::<InodeBlockHead>(image, 0).map_or(0, |head| head.used.get());
-    let mut used = 0;
-    if stored & 1 != 0 {
-        ctx.found(Object::InodeBlock(address), Problem::UsedMarkOfHead {});
+    let mut used = stored;
+    if stored & 1 != 0 && ctx.fix(Object::InodeBlock(address), Problem::UsedMarkOfHead {}) {
+        used &= !1;
     }
     for slot in 1..=INODES_PER_BLOCK as u8 {
         let place = InoAddress {
@@ -142,19 +155,18 @@ fn check_block(
         let Some(inode) = block::view::<Inode>(image, place.offset()) else {
             continue;
         };
-        let in_use = inode.mode.get() != 0;
-        if in_use {
-            used |= 1 << slot;
+        let (bit, ino) = (1 << slot, place.ino());
+        let is_marked = stored & bit != 0;
+        let is_used = inode.mode.get() != 0 || (is_marked && !is_empty(inode));
+        if is_used != is_marked && ctx.fix(Object::Inode(ino), Problem::UsedMark { used: is_used })
+        {
+            used ^= bit;
         }
-        if in_use != (stored & (1 << slot) != 0) {
-            ctx.found(
-                Object::Inode(place.ino()),
-                Problem::UsedMark { used: in_use },
-            );
-        }
-        if in_use {
-            let info = inode::check(ctx, place.ino(), inode, witness);
-            ctx.inodes.insert(info);
+        if is_used {
+            match inode::check(ctx, ino, inode, witness) {
+                Some(info) => ctx.inodes.insert(info),
+                None => used &= !bit,
+            }
         }
     }
     if used != stored {
@@ -164,7 +176,16 @@ fn check_block(
             }
         });
     }
-    used
+    used & !1
+}
+
+/// Whether nothing but the generation is left in a slot, as in a free one.
+fn is_empty(inode: &Inode) -> bool {
+    let free = Inode {
+        generation: inode.generation,
+        ..bytemuck::Zeroable::zeroed()
+    };
+    *inode == free
 }
 
 /// Of an inode segment, the table's age is the number of its inodes.
@@ -180,13 +201,8 @@ fn check_inode_count(ctx: &mut Context<'_>, segment: u64, counted: u64) {
     if stored == counted {
         return;
     }
-    ctx.found(
-        Object::Segment(segment),
-        Problem::InodeCount { stored, counted },
-    );
-    ctx.edit(address, |image| {
-        if let Some(entry) = block::view_mut::<SegmentEntry>(image, offset) {
-            entry.age = counted.into();
-        }
-    });
+    let problem = Problem::InodeCount { stored, counted };
+    if ctx.fix(Object::Segment(segment), problem) {
+        edit_entry(ctx, segment, |entry| entry.age = counted.into());
+    }
 }

@@ -2,9 +2,9 @@
 
 use crate::context::{Context, Owner};
 use crate::map::Refusal;
-use crate::{Object, Problem};
-use logfs_format::tree::{Branch, MAX_LEVEL, leaf_capacity};
-use logfs_format::{BlockKind, HEADER_BYTES, block};
+use crate::{Problem, allocate};
+use logfs_format::tree::{BRANCHES_PER_NODE, Branch, MAX_LEVEL, leaf_capacity};
+use logfs_format::{BlockHeader, BlockKind, HEADER_BYTES, block};
 use std::collections::HashSet;
 
 /// A tree to be walked.
@@ -23,6 +23,9 @@ pub(crate) enum Purpose {
     Check,
     Read,
 }
+
+/// What a message calls another owner of a block as long as it is not known.
+pub(crate) const SOMETHING: &str = "something else";
 
 /// What is wrong with a tree.
 pub(crate) type Fault = Problem;
@@ -75,13 +78,6 @@ pub(crate) fn walk<'c>(
         walked.fault = fault;
     }
     walked
-}
-
-/// Reports what a walk found wrong, against the inode that the tree belongs to.
-pub(crate) fn report(ctx: &mut Context<'_>, owner: Owner, walked: &Walked) {
-    if let Some(fault) = &walked.fault {
-        ctx.found(Object::Inode(owner.ino), fault.clone());
-    }
 }
 
 struct Walker<'w> {
@@ -170,12 +166,97 @@ impl Walker<'_> {
     }
 }
 
+/// Writes a tree over records that are sorted by their keys; returns its root and all nodes, in an
+/// order of no meaning. `None`, and nothing changed, if there is no room.
+pub(crate) fn build(
+    ctx: &mut Context<'_>,
+    kind: BlockKind,
+    owner: Owner,
+    record_bytes: usize,
+    records: &[u8],
+) -> Option<(u64, Vec<u64>)> {
+    let mut builder = Builder {
+        kind,
+        owner,
+        built: Vec::new(),
+    };
+    match builder.all(ctx, record_bytes, records) {
+        Some(root) => Some((root, builder.built)),
+        None => {
+            builder
+                .built
+                .iter()
+                .for_each(|&address| allocate::give_back(ctx, address));
+            None
+        }
+    }
+}
+
+struct Builder {
+    kind: BlockKind,
+    owner: Owner,
+    built: Vec<u64>,
+}
+
+impl Builder {
+    fn all(&mut self, ctx: &mut Context<'_>, record_bytes: usize, records: &[u8]) -> Option<u64> {
+        let mut below: Vec<Branch> = Vec::new();
+        for leaf in records.chunks(leaf_capacity(record_bytes) * record_bytes) {
+            let child = self.node(ctx, 0, leaf.len() / record_bytes, leaf)?;
+            below.push(Branch {
+                key: key_of(leaf).into(),
+                child: child.into(),
+            });
+        }
+        let mut level = 0;
+        while below.len() > 1 {
+            level += 1;
+            // The lowest possible key, so that nothing is ever below the first branch.
+            if let Some(first) = below.first_mut() {
+                first.key = 0.into();
+            }
+            let mut above = Vec::new();
+            for branches in below.chunks(BRANCHES_PER_NODE) {
+                let bytes = bytemuck::cast_slice(branches);
+                let child = self.node(ctx, level, branches.len(), bytes)?;
+                above.push(Branch {
+                    key: key_of(bytes).into(),
+                    child: child.into(),
+                });
+            }
+            below = above;
+        }
+        below.first().map(|root| root.child.get())
+    }
+
+    fn node(
+        &mut self,
+        ctx: &mut Context<'_>,
+        level: u16,
+        count: usize,
+        records: &[u8],
+    ) -> Option<u64> {
+        let address = allocate::block(ctx, self.built.last().map(|last| last + 1))?;
+        self.built.push(address);
+        let mut image = ctx.new_block(self.kind, address, self.owner);
+        if let Some(header) = block::view_mut::<BlockHeader>(&mut image, 0) {
+            header.level = level.into();
+            header.count = (count as u32).into();
+        }
+        if let Some(place) = image.get_mut(HEADER_BYTES..HEADER_BYTES + records.len()) {
+            place.copy_from_slice(records);
+        }
+        ctx.replace(address, image);
+        Some(address)
+    }
+}
+
 /// The problem of a block that can't be claimed.
 pub(crate) fn refused(address: u64, refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Taken => Problem::BlockShared {
             address,
-            others: "something else".to_owned(),
+            others: SOMETHING.to_owned(),
         },
         other => Problem::BlockMisplaced {
             address,

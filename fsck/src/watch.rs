@@ -1,8 +1,7 @@
 //! What the user sees and answers while a check runs.
 
 use crate::cli::{Answer, Cli};
-use crate::print;
-use fsck_logfs::{Observer, PASSES, Report};
+use fsck_logfs::{Finding, Observer, PASSES, Remedy};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag;
 use std::fs::{File, OpenOptions};
@@ -34,8 +33,6 @@ pub(crate) struct Watch {
     last: (u32, u64),
     cancel: Arc<AtomicBool>,
     at_question: Arc<AtomicBool>,
-    /// The problems were shown with the question.
-    pub(crate) has_listed: bool,
     show: Arc<AtomicBool>,
     hide: Arc<AtomicBool>,
 }
@@ -58,7 +55,6 @@ impl Watch {
             last: (0, 0),
             cancel: Arc::default(),
             at_question: Arc::default(),
-            has_listed: false,
             show: Arc::default(),
             hide: Arc::default(),
         };
@@ -130,30 +126,44 @@ impl Observer for Watch {
         self.cancel.load(Ordering::Relaxed)
     }
 
-    fn approve(&mut self, report: &Report) -> bool {
-        match self.answer {
-            Answer::Yes => return true,
-            Answer::No => return false,
-            Answer::Ask => {}
+    fn approve(&mut self, finding: &Finding) -> bool {
+        if self.answer != Answer::Ask || self.is_quiet || !io::stdin().is_terminal() {
+            return true;
         }
-        if self.is_quiet || !io::stdin().is_terminal() {
-            return false;
-        }
-        print::findings(report);
-        self.has_listed = true;
+        self.clear();
         self.at_question.store(true, Ordering::Relaxed);
-        let answer = ask(report);
+        let answer = ask(finding);
         self.at_question.store(false, Ordering::Relaxed);
-        answer.unwrap_or(false)
+        match answer.as_deref() {
+            Ok("a" | "all") => {
+                self.answer = Answer::Yes;
+                true
+            }
+            Ok("y" | "yes") => true,
+            _ => false,
+        }
     }
 }
 
-fn ask(report: &Report) -> io::Result<bool> {
+/// Whether there is somebody to answer questions.
+pub(crate) fn can_ask(cli: &Cli) -> bool {
+    !cli.json && io::stdin().is_terminal()
+}
+
+fn ask(finding: &Finding) -> io::Result<String> {
     let mut out = io::stdout().lock();
-    write!(out, "Correct {} problems? (y,N) ", report.repairable())?;
+    let remedy = finding.problem.remedy();
+    let warning = match remedy {
+        Remedy::Loss(_) => " Data may be lost.",
+        _ => "",
+    };
+    let action = remedy.action().unwrap_or("left");
+    write!(
+        out,
+        "{finding}\n  Remedy: {action}.{warning} Do it? (y, N, a for all) "
+    )?;
     out.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
-    let answer = answer.trim().to_ascii_lowercase();
-    Ok(answer == "y" || answer == "yes")
+    Ok(answer.trim().to_ascii_lowercase())
 }

@@ -3,7 +3,7 @@
 
 use bento_api::{Errno, FallocateMode, RenameFlags, Result, SetXattr};
 use bento_sim::{File, Rng, Sim, SimDisk, SimEnv};
-use fsck_logfs::{Options, Report, Silent, check};
+use fsck_logfs::{Mode, Options, Report, Silent, check};
 use logfs::LogFs;
 use logfs_format::BLOCK_BYTES;
 use mkfs_logfs::{Plan, Sector};
@@ -33,7 +33,7 @@ fn run_check(disk: &SimDisk, write: bool, force: bool) -> Report {
     let env = SimEnv::new(disk.clone(), 1);
     let options = Options {
         force,
-        write,
+        mode: if write { Mode::Repair } else { Mode::Check },
         check_data: force,
         superblock: None,
     };

@@ -196,13 +196,6 @@ impl TestImage {
         self.expect_mountable();
     }
 
-    /// Just these problems are found and left, again and again.
-    pub(crate) fn expect_left(&self, ids: &[&str]) {
-        self.expect(&["-fn"], 4, ids);
-        self.expect(&["-fy"], 4, ids);
-        self.expect(&["-fn"], 4, ids);
-    }
-
     pub(crate) fn expect(&self, args: &[&str], code: i32, ids: &[&str]) {
         let (found_code, found) = self.problems(args);
         let found: Vec<_> = found.keys().map(String::as_str).collect();

@@ -4,6 +4,7 @@
 
 use bento_api::{FileKind, Result, SetXattr};
 use bento_sim::{Image, Rng, Sim, SimDisk, SimEnv};
+use fsck_logfs::{Mode, Options, Silent};
 use logfs_tests::{Mounted, fresh};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -170,13 +171,13 @@ fn use_it(disk: &SimDisk) -> Result<()> {
 
 fn check(disk: &SimDisk, write: bool) {
     let env = SimEnv::new(disk.clone(), 0);
-    let options = fsck_logfs::Options {
+    let options = Options {
         force: true,
         check_data: true,
-        write,
+        mode: if write { Mode::Repair } else { Mode::Check },
         superblock: None,
     };
-    let _ = fsck_logfs::check(&env, &options, &mut fsck_logfs::Silent);
+    let _ = fsck_logfs::check(&env, &options, &mut Silent);
 }
 
 /// Cases per test; more by the environment variable `HOSTILE_CASES`.
