@@ -290,7 +290,7 @@ impl<E: Env> LogFs<E> {
                     state.disk.ctime = from_time(time);
                 }
                 state.store(tx)?;
-                inode.touch(tx, true);
+                inode.touch(tx, !planted!(FdatasyncForgetsWrites));
                 Ok(done)
             })?;
         }

@@ -20,6 +20,20 @@
 
 extern crate alloc;
 
+/// Whether a bug on purpose is planted here.
+#[cfg(feature = "mutants")]
+macro_rules! planted {
+    ($mutant:ident) => {
+        crate::mutant::is_planted(crate::mutant::Mutant::$mutant)
+    };
+}
+#[cfg(not(feature = "mutants"))]
+macro_rules! planted {
+    ($mutant:ident) => {
+        false
+    };
+}
+
 mod cache;
 mod corrupt;
 mod data;
@@ -28,6 +42,8 @@ mod extent;
 mod inode;
 mod journal;
 mod mount;
+#[cfg(feature = "mutants")]
+pub mod mutant;
 mod namei;
 mod options;
 mod orphan;

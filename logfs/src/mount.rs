@@ -532,6 +532,9 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
     }
 
     fn fsync(&self, ino: Ino, data_only: bool) -> Result<()> {
+        if planted!(FsyncDoesNothing) {
+            return Ok(());
+        }
         let sequence = self.inode(ino)?.last_change(data_only);
         self.journal.force(&self.parts(), sequence)
     }

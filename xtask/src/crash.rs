@@ -8,7 +8,7 @@ use crate::workspace::Workspace;
 use anyhow::Result;
 use clap::Args;
 use std::ffi::OsString;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// Cut the power of logfs in the simulator at every point, and judge what is left.
 ///
@@ -23,16 +23,28 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
-    let mut cargo = cargo();
-    cargo
-        .current_dir(workspace.root())
-        .args(["run", "--quiet", "--release", "--package=logfs-crash"])
-        .arg("--")
-        .args(&arguments.options);
-    let succeeded = command::show(&mut cargo)?;
+    let with_mutants = arguments.options.iter().any(|it| it == "--mutants");
+    let mut program = program(&workspace, with_mutants);
+    let succeeded = command::show(program.args(&arguments.options))?;
     Ok(if succeeded {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The program, built if need be; `with_mutants` from a logfs in which bugs can be planted.
+pub(crate) fn program(workspace: &Workspace, with_mutants: bool) -> Command {
+    let mut cargo = cargo();
+    cargo.current_dir(workspace.root()).args([
+        "run",
+        "--quiet",
+        "--release",
+        "--package=logfs-crash",
+    ]);
+    if with_mutants {
+        cargo.arg("--features=mutants");
+    }
+    cargo.arg("--");
+    cargo
 }

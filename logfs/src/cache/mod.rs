@@ -286,7 +286,8 @@ impl<E: Env> Cache<E> {
                 let Some(changes) = entry.changes.take() else {
                     continue;
                 };
-                let whole = changes.is_whole() || !entry.whole_logged;
+                let is_logged = entry.whole_logged || planted!(RangesWithoutBlock);
+                let whole = changes.is_whole() || !is_logged;
                 entry.whole_logged = true;
                 entry.committed = Some(Arc::clone(&entry.page));
                 all.push(Changed {

@@ -29,6 +29,10 @@ impl<E: Env> Journal<E> {
                 blocks,
             )
         };
+        if planted!(TailBeforeHome) {
+            self.write_checkpoint(*number + 1, target + 1, tail, flags)?;
+            *number += 1;
+        }
         self.bring_home(&blocks)?;
         blocks.iter().for_each(|block| parts.cache.came_home(block));
         self.write_checkpoint(*number + 1, target + 1, tail, flags)?;
@@ -75,7 +79,7 @@ impl<E: Env> Journal<E> {
                 .collect();
             self.or_shut_down("writing metadata", device.write(&requests))?;
         }
-        if !blocks.is_empty() {
+        if !blocks.is_empty() && !planted!(CheckpointUnflushed) {
             self.counters.flushes.fetch_add(1, Ordering::Relaxed);
             self.or_shut_down("flushing the device", device.flush())?;
         }

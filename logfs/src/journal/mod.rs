@@ -308,7 +308,9 @@ impl<E: Env> Journal<E> {
         self.reporter.check_alive()?;
         let target = self.committed.load(Ordering::Acquire);
         self.counters.flushes.fetch_add(1, Ordering::Relaxed);
-        self.or_shut_down("flushing the device", self.env.device().flush())?;
+        if !planted!(ForceUnflushed) {
+            self.or_shut_down("flushing the device", self.env.device().flush())?;
+        }
         self.durable.store(target, Ordering::Release);
         head.claimed_blocks = 0;
         while let Some((sequence, runs)) = head.freed_data.pop_front() {
@@ -373,7 +375,9 @@ impl<E: Env> Journal<E> {
             return Ok(());
         }
         let mut record = Record::new();
-        blocks.iter().for_each(|block| record.add_block(block));
+        let left_out = usize::from(planted!(RecordCutShort) && blocks.len() > 1);
+        let logged = blocks.iter().take(blocks.len() - left_out);
+        logged.for_each(|block| record.add_block(block));
         drop(blocks);
         let result = self.write_record(parts, head, record, sequence, pending);
         self.state.lock().committing = 0;
@@ -389,17 +393,21 @@ impl<E: Env> Journal<E> {
         pending: Pending,
     ) -> Result<()> {
         let claimed_blocks = head.claimed_blocks + pending.claimed_blocks;
-        let flush_first = pending.flush_first || claimed_blocks > WINDOW_CLAIMS_MAX;
+        let unclaimed = pending.flush_first && !planted!(DirectUnflushed);
+        let flush_first = unclaimed || claimed_blocks > WINDOW_CLAIMS_MAX;
         if flush_first {
             self.flush_log(parts, head)?;
-        } else {
+        } else if !planted!(ClaimsForgotten) {
             head.claimed_blocks = claimed_blocks;
             pending
                 .claims
                 .iter()
                 .for_each(|claim| record.add_claim(claim));
         }
-        let durable = self.durable.load(Ordering::Acquire);
+        let mut durable = self.durable.load(Ordering::Acquire);
+        if planted!(ClaimsBelieved) {
+            durable = sequence;
+        }
         let granule_bytes = self.ring.granule_bytes as usize;
         record.finish(self.uuid, sequence, durable, flush_first, granule_bytes);
         if record.padded_bytes() > self.free_bytes() {

@@ -120,7 +120,8 @@ impl<'a, E: Env> Reader<'a, E> {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(bytemuck::bytes_of(&unsummed));
         self.each_part(&record, |part| hasher.update(part))?;
-        Ok((hasher.finalize() == head.checksum.get()).then_some(record))
+        let is_whole = hasher.finalize() == head.checksum.get() || planted!(RecordsUnverified);
+        Ok(is_whole.then_some(record))
     }
 
     fn each_part(&mut self, record: &Record, mut use_part: impl FnMut(&[u8])) -> Result<()> {

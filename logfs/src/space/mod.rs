@@ -341,6 +341,13 @@ impl<E: Env> Space<E> {
         let mut state = self.state.lock();
         let (segment, range) = self.locate(run)?;
         self.set_live(tx, &mut state, run, false)?;
+        let early = match is_metadata {
+            true => planted!(MetadataReusedEarly),
+            false => planted!(DataReusedEarly),
+        };
+        if early {
+            return Ok(());
+        }
         state.set_busy(&self.layout, segment, range, true);
         drop(state);
         tx.freed(run, is_metadata);

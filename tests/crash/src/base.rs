@@ -16,8 +16,8 @@ const BLOCK_BYTES: u64 = 4096;
 /// Log left before its end on the disk whose log is about to wrap.
 const WRAP_BYTES: u64 = 24 << 10;
 
-/// Space left on the full disk.
-const LEFT_BLOCKS: u64 = 40;
+/// What stays of a file of half a megabyte that is cut off so that the full disk has some space.
+const LEFT_BYTES: u64 = 50 * BLOCK_BYTES;
 
 /// All disks that workloads start on.
 pub struct Bases {
@@ -29,9 +29,10 @@ impl Bases {
     pub fn new() -> Result<Bases> {
         let small = small()?;
         let wrap = wrap(&small)?;
-        let full = full(&small)?;
+        let full_disk = full(&small, "full", false)?;
+        let mixed = full(&small, "mixed", true)?;
         let aged = aged(&small)?;
-        let bases = vec![small, wrap, full, aged];
+        let bases = vec![small, wrap, full_disk, mixed, aged];
         Ok(Bases { bases })
     }
 
@@ -129,24 +130,47 @@ fn log_head(recording: &Recording, ring: &std::ops::Range<u64>) -> u64 {
     ends.next_back().unwrap_or(ring.start)
 }
 
-/// Hardly any space is left.
-fn full(small: &Base) -> Result<Base> {
-    let mut run = Run::start(small)?;
+/// Does something until there is no space for it; returns how often.
+fn fill(run: &mut Run, op: impl Fn(u64) -> Vec<Op>) -> Result<u64> {
     for index in 0.. {
-        let path = format!("B/fill{index}");
-        run_all(&mut run, &[Op::path(PathOp::Create, &path)])?;
-        let left = bento_api::FileSystem::statfs(run.sim().fs())?.blocks_available;
-        if left <= LEFT_BLOCKS {
-            break;
-        }
-        let len = (left - LEFT_BLOCKS).min(512) * BLOCK_BYTES;
-        match run.apply(&Op::range(RangeOp::Allocate, &path, 0, len)) {
-            Ok(()) => {}
-            Err(Errno::ENOSPC) => break,
-            Err(errno) => return Err(errno.into()),
+        for op in op(index) {
+            match run.apply(&op) {
+                Ok(()) => {}
+                Err(Errno::ENOSPC) => return Ok(index),
+                Err(errno) => return Err(errno).context(format!("cannot prepare a disk: {op}")),
+            }
         }
     }
-    Ok(run.into_base("full")?)
+    Ok(0)
+}
+
+/// Hardly any space is left. With `mixed`, metadata lies among data.
+fn full(small: &Base, name: &'static str, mixed: bool) -> Result<Base> {
+    let mut run = Run::start(small)?;
+    let path = |index: u64| format!("B/fill{index}");
+    fill(&mut run, |index| {
+        let len = 128 * BLOCK_BYTES;
+        vec![
+            Op::path(PathOp::Create, &path(index)),
+            Op::range(RangeOp::Allocate, &path(index), 0, len),
+        ]
+    })?;
+    if mixed {
+        // Too little for a segment of its own.
+        let room = [4, 5].map(|index| Op::number(NumberOp::Truncate, &path(index), LEFT_BYTES));
+        run_all(&mut run, &room)?;
+    }
+    let values = fill(&mut run, |index| {
+        vec![Op::number(NumberOp::SetXattr, &path(index), 60_000)]
+    })?;
+    ensure!(values > 3, "metadata had no space at all");
+    let some_space = [
+        Op::number(NumberOp::RemoveXattr, &path(values - 1), 0),
+        Op::number(NumberOp::RemoveXattr, &path(values - 3), 0),
+        Op::number(NumberOp::Truncate, &path(6), LEFT_BYTES),
+    ];
+    run_all(&mut run, &some_space)?;
+    Ok(run.into_base(name)?)
 }
 
 /// Every segment has been used, and has holes.

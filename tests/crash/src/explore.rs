@@ -12,7 +12,7 @@ use rustc_hash::FxHashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a workload may meet: a name is missing or taken, there is no space.
 const EXPECTED: &[Errno] = &[
@@ -65,7 +65,7 @@ impl fmt::Display for Case {
 
 /// Explores workloads, and remembers which disks it has seen.
 pub struct Explorer {
-    bases: Bases,
+    bases: Arc<Bases>,
     seen: Vec<Mutex<FxHashSet<u64>>>,
     /// What was done so far.
     pub counters: Counters,
@@ -73,7 +73,7 @@ pub struct Explorer {
 
 impl Explorer {
     /// One that has seen nothing.
-    pub fn new(bases: Bases) -> Explorer {
+    pub fn new(bases: Arc<Bases>) -> Explorer {
         Explorer {
             bases,
             seen: (0..64).map(|_| Mutex::default()).collect(),

@@ -10,6 +10,8 @@ pub mod base;
 pub mod explore;
 pub mod judge;
 pub mod model;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod op;
 mod pages;
 pub mod run;

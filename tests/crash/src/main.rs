@@ -11,6 +11,7 @@ use logfs_crash::shrink::shrink;
 use logfs_crash::workload::{Catalogue, Class};
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -45,8 +46,13 @@ struct Arguments {
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
 
+    /// Plant bugs in logfs, one after the other, and find each of them; 1 is the exit status if one
+    /// is not found
+    #[arg(long)]
+    mutants: bool,
+
     /// Judge one case: a workload, or a workload, `@` and a crash state, as a failure is printed
-    #[arg(long, value_name = "CASE", conflicts_with_all = ["states", "minutes", "workload"])]
+    #[arg(long, value_name = "CASE", conflicts_with_all = ["states", "minutes", "workload", "mutants"])]
     replay: Option<String>,
 }
 
@@ -79,7 +85,10 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     // Panics are counted, not shown: the case that caused one is.
     std::panic::set_hook(Box::new(|_| {}));
-    let bases = Bases::new().context("logfs fails without any crash")?;
+    let bases = Arc::new(Bases::new().context("logfs fails without any crash")?);
+    if arguments.mutants {
+        return mutants(arguments, &bases);
+    }
     let explorer = Explorer::new(bases);
     let found = match &arguments.replay {
         Some(case) => replay(&explorer, case)?,
@@ -109,17 +118,43 @@ fn replay(explorer: &Explorer, case: &str) -> Result<Option<Case>> {
     Ok(found)
 }
 
+fn limits(arguments: &Arguments) -> Limits {
+    let seconds = arguments.minutes.map(|minutes| minutes * 60.0);
+    let processors = || available_parallelism().map_or(1, usize::from);
+    Limits {
+        states: arguments.states,
+        deadline: seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds)),
+        class: arguments.workload.map(Class::from),
+        jobs: arguments.jobs.unwrap_or_else(processors),
+    }
+}
+
+#[cfg(not(feature = "mutants"))]
+fn mutants(_: &Arguments, _: &Arc<Bases>) -> Result<ExitCode> {
+    anyhow::bail!("built without bugs to plant: use `cargo xtask crash --mutants`")
+}
+
+#[cfg(feature = "mutants")]
+fn mutants(arguments: &Arguments, bases: &Arc<Bases>) -> Result<ExitCode> {
+    let catalogue = Catalogue::new(arguments.seed);
+    let limits = limits(arguments);
+    println!("{:<24} {:<22} {:>8}  case", "bug", "found by", "states");
+    let mut missed = 0;
+    for outcome in logfs_crash::mutants::hunt(bases, &catalogue, &limits) {
+        let name = format!("{:?}", outcome.mutant);
+        let (check, case) = match &outcome.case {
+            Some(case) => (case.violation.check.to_string(), case.to_string()),
+            None => ("NOT FOUND".to_owned(), String::new()),
+        };
+        missed += u32::from(outcome.case.is_none());
+        println!("{name:<24} {check:<22} {:>8}  {case:.100}", outcome.states);
+    }
+    Ok(ExitCode::from(u8::from(missed > 0)))
+}
+
 fn explore(arguments: &Arguments, explorer: &Explorer) -> Option<Case> {
     let started = Instant::now();
-    let minutes = arguments.minutes.map(|minutes| minutes * 60.0);
-    let limits = Limits {
-        states: arguments.states,
-        deadline: minutes.map(|seconds| started + Duration::from_secs_f64(seconds)),
-        class: arguments.workload.map(Class::from),
-        jobs: arguments
-            .jobs
-            .unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
-    };
+    let limits = limits(arguments);
     let catalogue = Catalogue::new(arguments.seed);
     let bar = progress_bar(limits.states);
     let progress = || bar.set_position(explorer.counters.states.load(Ordering::Relaxed));

@@ -70,6 +70,11 @@ impl Dirty {
         Ok(done)
     }
 
+    /// Whether the block is dirty in which a byte lies.
+    pub(crate) fn has_block_of(&self, offset_bytes: u64) -> bool {
+        self.blocks.contains_key(&(offset_bytes / BLOCK))
+    }
+
     /// The file is about to be cut off or extended, which the file system is told by others.
     pub(crate) fn truncate(&mut self, size_bytes: u64) {
         self.blocks

@@ -425,6 +425,15 @@ impl Run {
         match op {
             NumberOp::Truncate => {
                 let file = self.sim.open(path)?;
+                let is_cut = number < self.model.contents(inode).len() as u64;
+                let partial = self
+                    .dirty
+                    .get(&inode)
+                    .map(|dirty| dirty.has_block_of(number));
+                if is_cut && partial == Some(true) {
+                    // The rest of this block is zeroed on the device, as the kernel does it.
+                    self.write_back(inode)?;
+                }
                 if let Some(dirty) = self.dirty.get_mut(&inode) {
                     dirty.truncate(number);
                 }

@@ -181,6 +181,36 @@ impl Node {
     }
 }
 
+/// The hash of each block of a file. Where there is no data nothing is read.
+fn read_blocks(sim: &Mounted, path: &[u8], size_bytes: u64) -> Result<Vec<u64>, Errno> {
+    let file = sim.open(path)?;
+    let read = || {
+        let mut blocks = Vec::new();
+        let mut at = 0;
+        while at < size_bytes {
+            let data = match sim.seek_data(&file, at) {
+                Err(Errno::ENXIO) => size_bytes,
+                data => data?,
+            };
+            let holes = data.div_ceil(BLOCK_BYTES as u64) as usize;
+            blocks.resize(holes, stamp::zero_hash());
+            if data == size_bytes {
+                break;
+            }
+            at = sim.seek_hole(&file, data)?;
+            blocks.extend(block_hashes(&sim.read(
+                &file,
+                data,
+                (at - data) as usize,
+            )?));
+        }
+        Ok(blocks)
+    };
+    let blocks = read();
+    sim.close(file);
+    blocks
+}
+
 fn read_dir(
     sim: &Mounted,
     dir: &[u8],
@@ -192,9 +222,9 @@ fn read_dir(
             _ => [dir, b"/", &entry.name].concat(),
         };
         let attr = sim.stat(&path)?;
-        let contents = match attr.kind() {
-            FileKind::Regular => sim.read_file(&path)?,
-            FileKind::Symlink => sim.readlink(&path)?,
+        let blocks = match attr.kind() {
+            FileKind::Regular => read_blocks(sim, &path, attr.size_bytes)?,
+            FileKind::Symlink => block_hashes(&sim.readlink(&path)?),
             _ => Vec::new(),
         };
         let mut xattrs = Vec::new();
@@ -208,7 +238,7 @@ fn read_dir(
             kind: attr.kind(),
             permissions: attr.mode & bento_api::mode::PERMISSION_MASK,
             size_bytes: if is_dir { 0 } else { attr.size_bytes },
-            blocks: block_hashes(&contents),
+            blocks,
             xattrs,
         };
         found.push((path.clone(), attr.ino.0, Arc::new(node)));

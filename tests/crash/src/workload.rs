@@ -237,6 +237,8 @@ const NAMES: &[&str] = &[
     "foo", "bar", "A/foo", "A/bar", "B/foo", "B/bar", "A", "B", "C", "A/C", "A/C/foo", "lnk",
 ];
 
+const FILLED: &[&str] = &["B/fill0", "B/fill1", "B/fill2", "B/fill3"];
+
 /// Any path, a file more likely than a directory.
 fn any_path(rng: &mut Rng) -> &'static str {
     let among = if rng.below(3) == 0 { NAMES.len() } else { 6 };
@@ -246,15 +248,43 @@ fn any_path(rng: &mut Rng) -> &'static str {
 }
 
 fn long(mut rng: Rng) -> Workload {
-    let bases = ["small", "small", "wrap", "full", "aged", "aged"];
+    let bases = ["small", "small", "wrap", "full", "full", "mixed", "aged"];
     let base = bases[rng.below(bases.len() as u64) as usize];
     let count = 10 + rng.below(50);
-    let ops = (0..count).map(|_| any_op(&mut rng)).collect();
+    let churns = rng.below(3) == 0;
+    let any = |_| {
+        if churns {
+            churn_op(&mut rng)
+        } else {
+            any_op(&mut rng)
+        }
+    };
+    let ops = (0..count).map(any).collect();
     Workload {
         base: base.to_owned(),
         ops,
         first: 0,
         is_strict: false,
+    }
+}
+
+/// Takes and frees much space in a few files, and seldom makes anything durable: freed blocks are
+/// wanted again soon.
+fn churn_op(rng: &mut Rng) -> Op {
+    let path = NAMES[rng.below(3) as usize];
+    let len = 4096 * (1 + rng.below(16));
+    match rng.below(16) {
+        0..2 => Op::path(PathOp::Create, path),
+        2..6 => Op::range(RangeOp::Write, path, 0, len),
+        6 => Op::range(RangeOp::Direct, path, 0, len),
+        7..9 => Op::range(RangeOp::Buffer, path, 0, len),
+        9 => Op::number(NumberOp::Truncate, path, len / 2),
+        10..12 => Op::number(NumberOp::SetXattr, path, len.min(60_000)),
+        12 => Op::number(NumberOp::RemoveXattr, path, 0),
+        13 => Op::path(PathOp::Unlink, path),
+        // On the full disk these have attributes that lie among data.
+        14 => Op::number(NumberOp::RemoveXattr, FILLED[rng.below(4) as usize], 0),
+        _ => Op::path(PathOp::Fsync, path),
     }
 }
 

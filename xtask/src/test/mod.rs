@@ -1,6 +1,7 @@
 //! All tests of the tree, in parts that can be run alone.
 
 mod checks;
+mod crash;
 mod exercise;
 mod fsx;
 mod guest;
@@ -79,6 +80,7 @@ const PARTS: &[Part] = &[
     part("clippy", "no warnings from rustc and clippy", Short, anywhere, rust::clippy),
     part("doc", "rustdoc builds without warnings", Short, anywhere, rust::doc),
     part("unit", "unit, integration and documentation tests of all crates", Short, anywhere, rust::unit),
+    part("crash", "power cuts of logfs in the simulator, and bugs on purpose that must be found", Short, anywhere, crash::states_and_mutants),
     part("vm-uml", "`cargo xtask vm --kernel uml` keeps its promises", Long, anywhere, machine::uml),
     part("vm-stock", "`cargo xtask vm --kernel stock` keeps its promises", Long, anywhere, machine::stock),
     part("memfs-uml", "memfs in the UML kernel", Long, has_memfs, smoke::memfs_uml),
