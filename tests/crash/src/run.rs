@@ -138,6 +138,20 @@ impl Run {
         })
     }
 
+    /// Unmounts, which may fail as anything else on a disk that fails, and returns what was recorded.
+    pub fn abandon(mut self) -> History {
+        self.close_all();
+        let disk = self.sim.disk().clone();
+        // What could not be made durable was not promised either.
+        let _ = self.sim.unmount();
+        History {
+            recording: disk.recording(),
+            states: self.states,
+            starts: self.starts,
+            promises: self.promises,
+        }
+    }
+
     /// Unmounts what is to be the start of other workloads.
     pub fn into_base(mut self, name: &'static str) -> Result<Base> {
         self.whole(WholeOp::Sync)?;
