@@ -18,7 +18,7 @@ const VERSION: &str = "0.3.2";
 /// Operations of all runs together, if the environment does not say another number; and on an
 /// emulated CPU or of the harness alone.
 const OPERATIONS_VARIABLE: &str = "FSX_OPERATIONS";
-const OPERATIONS: u32 = 1_000_000;
+const OPERATIONS: u32 = 300_000;
 const OPERATIONS_FEW: u32 = 20_000;
 
 /// One run.
