@@ -16,6 +16,8 @@ const TOOLS: &[(&str, &str)] = &[
     ("mount.fuse.memfs", "memfs-fuse"),
     ("exercise", "exercise"),
     ("set-features", "set-features"),
+    ("crash-in-kernel", "crash-in-kernel"),
+    ("hostile-in-kernel", "hostile-in-kernel"),
 ];
 
 /// A program and the name that it is installed under.

@@ -113,7 +113,7 @@ impl<'a> Judge<'a> {
         }
         let sim: Mounted = Sim::mount(disk, 1).map_err(mount_failed)?;
         let tree = Tree::read(&sim).map_err(mount_failed)?;
-        self.compare(&sim, &tree, oldest)?;
+        self.compare(Some(&sim), &tree, oldest)?;
         let logged = sim.env().logged();
         let error = logged.iter().find(|(level, _)| *level <= Level::Error);
         if let Some((_, line)) = error {
@@ -145,7 +145,12 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    fn compare(&self, sim: &Mounted, tree: &Tree, oldest: usize) -> Result<(), Violation> {
+    /// Judges what a mounted disk shows, which must not be older than state `oldest`.
+    pub fn tree(&self, tree: &Tree, oldest: usize) -> Result<(), Violation> {
+        self.compare(None, tree, oldest)
+    }
+
+    fn compare(&self, sim: Option<&Mounted>, tree: &Tree, oldest: usize) -> Result<(), Violation> {
         let Some(state) = self.states.get(oldest) else {
             return Ok(());
         };
@@ -172,7 +177,7 @@ impl<'a> Judge<'a> {
             .rfind(|it| it.tree.names == tree.names)
             .unwrap_or(state);
         let difference = tree.difference(&same_names.tree);
-        match foreign(sim, tree, self.states) {
+        match sim.and_then(|sim| foreign(sim, tree, self.states)) {
             Some(foreign) => Err(Violation::new(
                 Check::Foreign,
                 format_args!("{foreign}; {difference}"),

@@ -8,6 +8,7 @@
 
 pub mod base;
 pub mod explore;
+pub mod host_tree;
 pub mod judge;
 pub mod model;
 #[cfg(feature = "mutants")]
@@ -19,5 +20,6 @@ pub mod search;
 pub mod shrink;
 mod stamp;
 pub mod state;
+pub mod syscalls;
 pub mod tree;
 pub mod workload;

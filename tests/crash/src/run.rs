@@ -55,6 +55,21 @@ pub struct History {
 }
 
 impl History {
+    /// Of the same workload on another file system that did all of it alike: what that did to its
+    /// disk, and how many changes that were when it had made each promise.
+    pub fn elsewhere(mut self, recording: Recording, promised: &[usize]) -> History {
+        let positions = promised
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(usize::MAX));
+        for (promise, changes) in self.promises.iter_mut().zip(positions) {
+            promise.changes = changes;
+        }
+        self.recording = recording;
+        self.starts.clear();
+        self
+    }
+
     /// The oldest state that may be found after a power cut behind the first `cut` changes.
     pub fn oldest(&self, cut: usize) -> usize {
         let made = self.promises.iter().filter(|it| it.changes <= cut);
@@ -91,6 +106,16 @@ impl Run {
             held: Vec::new(),
             version: base.version,
         })
+    }
+
+    /// Writes so far: the next one has the number behind it.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// How much was promised so far.
+    pub fn promised(&self) -> usize {
+        self.promises.len()
     }
 
     /// The mounted file system.

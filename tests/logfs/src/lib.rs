@@ -1,6 +1,8 @@
 //! logfs on the simulator.
 #![forbid(unsafe_code)]
 
+pub mod damage;
+
 use bento_sim::{Sim, SimDisk, SimEnv};
 use logfs::LogFs;
 

@@ -2,7 +2,6 @@
 
 mod host;
 mod input;
-mod log_writes;
 mod scripts;
 mod table;
 

@@ -6,6 +6,8 @@
 //! written. All numbers are little-endian. A write stands before the flush that makes it durable; one
 //! with forced unit access is durable by itself.
 
+#![forbid(unsafe_code)]
+
 use anyhow::{Context, Result, ensure};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -35,15 +37,40 @@ struct Entry {
     mark: String,
 }
 
+/// Something that happened to a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// All before it was made durable.
+    Flush,
+    /// A write.
+    Write {
+        /// Where, in bytes.
+        offset_bytes: u64,
+        /// What.
+        data: Vec<u8>,
+        /// It was durable when it had returned (forced unit access).
+        durable: bool,
+    },
+    /// A range was discarded.
+    Discard {
+        /// Where, in bytes.
+        offset_bytes: u64,
+        /// How far.
+        len_bytes: u64,
+    },
+    /// Somebody set a mark.
+    Mark(String),
+}
+
 /// A log that has been read.
-pub(super) struct Log {
+pub struct Log {
     file: File,
     entries: Vec<Entry>,
 }
 
 impl Log {
     /// Reads the entries, not the data.
-    pub(super) fn open(path: &Path) -> Result<Log> {
+    pub fn open(path: &Path) -> Result<Log> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         let header = read_at(&file, 0, 28)?;
         ensure!(
@@ -83,19 +110,48 @@ impl Log {
         Ok(Log { file, entries })
     }
 
+    /// What happened, in order.
+    ///
+    /// # Errors
+    /// If the log can't be read.
+    pub fn events(&self) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        for entry in &self.entries {
+            if entry.flags & FLUSH != 0 {
+                events.push(Event::Flush);
+            }
+            if entry.flags & MARK != 0 {
+                events.push(Event::Mark(entry.mark.clone()));
+            } else if entry.flags & DISCARD != 0 {
+                events.push(Event::Discard {
+                    offset_bytes: entry.offset_bytes,
+                    len_bytes: entry.len_bytes,
+                });
+            } else if entry.len_bytes > 0 {
+                events.push(Event::Write {
+                    offset_bytes: entry.offset_bytes,
+                    data: self.data(entry)?,
+                    durable: entry.flags & FUA != 0,
+                });
+            }
+        }
+        Ok(events)
+    }
+
     /// The number of entries.
-    pub(super) fn len(&self) -> usize {
+    #[allow(clippy::len_without_is_empty, reason = "a log is never empty")]
+    pub fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// The index behind a mark.
-    pub(super) fn behind_mark(&self, name: &str) -> Option<usize> {
+    pub fn behind_mark(&self, name: &str) -> Option<usize> {
         let at = self.entries.iter().position(|entry| entry.mark == name)?;
         Some(at + 1)
     }
 
     /// The marks among the first `cut` entries.
-    pub(super) fn marks(&self, cut: usize) -> impl Iterator<Item = &str> {
+    pub fn marks(&self, cut: usize) -> impl Iterator<Item = &str> {
         let marks = self
             .entries
             .iter()
@@ -107,12 +163,7 @@ impl Log {
     /// Makes `disk`, which reads as zeros, what it can be if the power is cut when `cut` entries
     /// have happened: what was flushed is there; of the rest chance decides what is there, what is
     /// not, and what was torn at a sector.
-    pub(super) fn cut_power(
-        &self,
-        cut: usize,
-        disk: &File,
-        chance: &mut fastrand::Rng,
-    ) -> Result<Losses> {
+    pub fn cut_power(&self, cut: usize, disk: &File, chance: &mut fastrand::Rng) -> Result<Losses> {
         let happened = self.entries.get(..cut).unwrap_or(&self.entries);
         let flushed = happened
             .iter()
@@ -158,9 +209,11 @@ impl Log {
 
 /// How many writes did not survive as they were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Losses {
-    pub(super) dropped: u64,
-    pub(super) torn: u64,
+pub struct Losses {
+    /// Nothing of them is there.
+    pub dropped: u64,
+    /// Some of their sectors are.
+    pub torn: u64,
 }
 
 /// What becomes of a write that was not flushed.
