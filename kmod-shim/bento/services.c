@@ -5,12 +5,46 @@
 #include <linux/mm.h>
 #include <linux/random.h>
 #include <linux/slab.h>
+#include <linux/swap.h>
 #include <linux/timekeeping.h>
+#include <linux/vmstat.h>
 
 #include "bento.h"
 
 /* Up to here an allocation waits until there is memory. */
 #define BENTO_NOFAIL_BYTES	(8 * 1024)
+
+/*
+ * A page, as blocks of a cache are, comes from the page allocator: a slab of
+ * several pages would be given back only when the last of them is free. Such
+ * pages count as available memory (KReclaimable in /proc/meminfo).
+ */
+static bool bento_is_page(size_t size)
+{
+	return size == PAGE_SIZE;
+}
+
+static void bento_count_page(void *memory, long pages)
+{
+	mod_node_page_state(page_pgdat(virt_to_page(memory)),
+			    NR_KERNEL_MISC_RECLAIMABLE, pages);
+}
+
+static void *bento_alloc_page(gfp_t gfp)
+{
+	void *memory = (void *)__get_free_page(gfp | __GFP_NOFAIL);
+
+	bento_count_page(memory, 1);
+	return memory;
+}
+
+static void bento_free_page(void *memory)
+{
+	bento_count_page(memory, -1);
+	free_page((unsigned long)memory);
+	/* Reclaim has no other sign of what a shrinker has freed. */
+	mm_account_reclaimed_pages(1);
+}
 
 void *bento_alloc(size_t size, size_t align, bool zeroed)
 {
@@ -18,6 +52,8 @@ void *bento_alloc(size_t size, size_t align, bool zeroed)
 
 	if (align > PAGE_SIZE)
 		return NULL;
+	if (bento_is_page(size))
+		return bento_alloc_page(gfp);
 	/* kmalloc aligns powers of two to their size, vmalloc to pages. */
 	if (align > ARCH_KMALLOC_MINALIGN && size < PAGE_SIZE)
 		size = roundup_pow_of_two(max(size, align));
@@ -27,9 +63,12 @@ void *bento_alloc(size_t size, size_t align, bool zeroed)
 }
 EXPORT_SYMBOL_GPL(bento_alloc);
 
-void bento_free(void *memory)
+void bento_free(void *memory, size_t size)
 {
-	kvfree(memory);
+	if (bento_is_page(size))
+		bento_free_page(memory);
+	else
+		kvfree(memory);
 }
 EXPORT_SYMBOL_GPL(bento_free);
 

@@ -288,7 +288,7 @@ void bento_unregister(const struct bento_operations *operations);
  * none. The alignment is a power of two and at most a page.
  */
 void *bento_alloc(size_t size_bytes, size_t align_bytes, bool zeroed);
-void bento_free(void *memory);
+void bento_free(void *memory, size_t size_bytes);
 
 /*
  * Sleeping locks. Their memory is the caller's and starts as zeros. Taking one

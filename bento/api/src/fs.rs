@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 /// How to mount.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MountOptions<'a> {
-    /// Nothing may be written, not even to recover the log.
+    /// Nothing may be changed. Recovering a log changes nothing that applications see: a file system
+    /// may do that if the device is writable.
     pub read_only: bool,
     /// The file system's own options: `name` or `name=value`, comma-separated. Those of the VFS
     /// are taken out before.

@@ -23,8 +23,8 @@ unsafe impl GlobalAlloc for KernelMemory {
         unsafe { abi::bento_alloc(layout.size(), layout.align(), true).cast() }
     }
 
-    unsafe fn dealloc(&self, memory: *mut u8, _layout: Layout) {
-        // SAFETY: the caller got it from `alloc`.
-        unsafe { abi::bento_free(memory.cast()) }
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller got it from `alloc`, with this layout.
+        unsafe { abi::bento_free(memory.cast(), layout.size()) }
     }
 }

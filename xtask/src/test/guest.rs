@@ -72,6 +72,22 @@ pub(super) fn mounting_uml(workspace: &Workspace) -> Result<Counts> {
     run_checks(workspace, &machine, include_str!("scripts/mounting.sh"))
 }
 
+/// Memory of which 50,000 files take a large part, with all that the kernel keeps of each.
+const LITTLE_MEMORY_MIB: u64 = 192;
+
+pub(super) fn memory_uml(workspace: &Workspace) -> Result<Counts> {
+    let mut machine = machine(workspace, Kernel::Uml, &["logfs"], 1)?;
+    machine.hardware.mem_bytes = LITTLE_MEMORY_MIB << 20;
+    machine.disks = vec![Disk::Temporary {
+        size_bytes: 2 << 30,
+    }];
+    let script = format!(
+        "MEM_MIB={LITTLE_MEMORY_MIB}\n{}",
+        include_str!("scripts/memory.sh")
+    );
+    run_checks(workspace, &machine, &script)
+}
+
 /// A machine with some modules, and disks that are big enough for every script.
 fn machine(
     workspace: &Workspace,

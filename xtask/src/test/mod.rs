@@ -93,6 +93,7 @@ const PARTS: &[Part] = &[
     part("panics-stock", "a file system that panics in Debian's kernel harms nobody else", Long, has_logfs, guest::panics_stock),
     part("mounting-uml", "what mount, umount and fsfreeze ask of logfs in the UML kernel, and what it refuses", Long, has_logfs, guest::mounting_uml),
     part("demo-uml", "power cuts of logfs in the UML kernel lose nothing that was fsynced", Long, has_logfs, demo::power_cuts_uml),
+    part("memory-uml", "logfs gives memory back, in a UML kernel with little of it", Long, has_logfs, guest::memory_uml),
     part("crash-uml", "crash states of random workloads in the UML kernel", Long, has_logfs, power_cuts::logfs_uml),
     part("pjdfstest-ext4", "pjdfstest on ext4: shows that the suite works here", Long, anywhere, pjdfstest::ext4),
     part("pjdfstest-uml", "pjdfstest on logfs in the UML kernel", Long, has_logfs, pjdfstest::logfs_uml),
