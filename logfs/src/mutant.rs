@@ -52,6 +52,8 @@ mutants! {
     ReplayStopsEarly,
     /// Replay does not check that records are whole.
     RecordsUnverified,
+    /// Records after a replay go on with the number that the first lost one had.
+    NumbersReused,
     /// Replay empties the log before what it wrote is durable.
     ReplayUnflushed,
 }

@@ -116,7 +116,10 @@ pub fn read_log<E: Env>(env: &E, superblock: &Superblock) -> Result<Recovered> {
         is_clean: flags & Checkpoint::CLEAN != 0 && kept == 0,
         start: Start {
             // Beyond any record that may still lie behind the last one that counts.
-            sequence: first + records.len() as u64 + ring.granules,
+            sequence: match planted!(NumbersReused) {
+                true => first + kept as u64,
+                false => first + records.len() as u64 + ring.granules,
+            },
             position: last.map_or(tail, |record| record.end_position),
             checkpoint_number: checkpoint.number.get(),
         },

@@ -2,11 +2,10 @@
 
 use crate::base::Bases;
 use crate::judge::{Check, Judge, Violation, panic_text};
-use crate::run::{History, Run};
+use crate::run::{History, Run, is_expected};
 use crate::state::{Builder, CrashState, enumerate};
 use crate::tree::hash_of;
 use crate::workload::Workload;
-use bento_api::Errno;
 use bento_sim::Rng;
 use rustc_hash::FxHashSet;
 use std::fmt;
@@ -14,22 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What a workload may meet: a name is missing or taken, there is no space.
-const EXPECTED: &[Errno] = &[
-    Errno::ENOENT,
-    Errno::EEXIST,
-    Errno::ENOTDIR,
-    Errno::EISDIR,
-    Errno::ENOTEMPTY,
-    Errno::EINVAL,
-    Errno::EPERM,
-    Errno::ELOOP,
-    Errno::ENXIO,
-    Errno::ENODATA,
-    Errno::ENOSPC,
-];
-
-/// One in so many states is crashed a second time while it is recovered from.
+/// One in so many states is crashed a second time, while it is recovered from and in later work.
 const SECOND_EVERY: u64 = 40;
 
 /// What was done so far.
@@ -93,7 +77,7 @@ impl Explorer {
         for op in &workload.ops {
             match run.apply(op) {
                 Ok(()) => {}
-                Err(errno) if EXPECTED.contains(&errno) => {
+                Err(errno) if is_expected(errno) => {
                     if workload.is_strict {
                         return Ok(None);
                     }

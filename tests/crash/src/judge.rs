@@ -1,10 +1,11 @@
 //! Whether a disk is as it may be after a power cut.
 
 use crate::model::State;
-use crate::run::History;
+use crate::run::{Base, History, Run, is_expected};
 use crate::stamp;
 use crate::state::{Builder, CrashState, enumerate};
 use crate::tree::{BLOCK_BYTES, Mounted, Tree, hash_of};
+use crate::workload::any_op;
 use bento_api::Level;
 use bento_sim::{Image, Recording, Rng, Sim, SimDisk, SimEnv};
 use fsck_logfs::{Options, Silent};
@@ -14,6 +15,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// States of a second power cut that are tried after one recovery.
 const SECOND_STATES: u64 = 8;
+
+/// Operations after a recovery, and the number of their first write.
+const LATER_OPS: u64 = 6;
+const LATER_VERSION: u32 = 1 << 24;
 
 /// What a disk must pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +39,8 @@ pub enum Check {
     FsckAfter,
     /// The same for a second power cut while it recovers.
     Second,
+    /// The same for work after a recovery, and crashes of that.
+    Afterwards,
     /// Nothing panics.
     Panic,
 }
@@ -49,6 +56,7 @@ impl fmt::Display for Check {
             Check::Foreign => "foreign bytes",
             Check::FsckAfter => "fsck after recovery",
             Check::Second => "second crash",
+            Check::Afterwards => "work after recovery",
             Check::Panic => "panic",
         })
     }
@@ -121,22 +129,21 @@ impl<'a> Judge<'a> {
         }
         let disk = sim.unmount().map_err(mount_failed)?;
         fsck(&disk, Check::FsckAfter)?;
-        match second {
-            Some(rng) => self.second(&disk.recording(), oldest, rng),
-            None => Ok(()),
-        }
+        let Some(rng) = second else {
+            return Ok(());
+        };
+        self.second(&disk.recording(), oldest, rng)?;
+        afterwards(image, rng).map_err(|violation| {
+            let Violation { check, detail } = violation;
+            Violation::new(Check::Afterwards, format_args!("{check}: {detail}"))
+        })
     }
 
     /// Crashes of the recovery of a crash.
     fn second(&self, recording: &Recording, oldest: usize, rng: &mut Rng) -> Result<(), Violation> {
-        let states = enumerate(recording, 1, rng);
         let mut builder = Builder::new(recording, 0);
-        let mut chosen: Vec<&CrashState> = (0..SECOND_STATES)
-            .filter_map(|_| states.get(rng.below(states.len() as u64) as usize))
-            .collect();
-        chosen.sort_by_key(|state| state.cut);
-        for state in chosen {
-            let image = builder.draft(state).image();
+        for state in sample(recording, 1, rng) {
+            let image = builder.draft(&state).image();
             self.look(&image, oldest, None).map_err(|violation| {
                 let Violation { check, detail } = violation;
                 Violation::new(Check::Second, format_args!("at {state}: {check}: {detail}"))
@@ -185,6 +192,45 @@ impl<'a> Judge<'a> {
             None => Err(Violation::new(Check::Atomic, difference)),
         }
     }
+}
+
+/// A few crash states behind the first `from` changes.
+fn sample(recording: &Recording, from: usize, rng: &mut Rng) -> Vec<CrashState> {
+    let states = enumerate(recording, from, rng);
+    let mut chosen: Vec<CrashState> = (0..SECOND_STATES)
+        .filter_map(|_| states.get(rng.below(states.len() as u64) as usize))
+        .cloned()
+        .collect();
+    chosen.sort_by_key(|state| state.cut);
+    chosen
+}
+
+/// Works on with what a crash has left, and judges crashes of that.
+fn afterwards(image: &Image, rng: &mut Rng) -> Result<(), Violation> {
+    let live = |errno| Violation::new(Check::Live, errno);
+    let base = Base::found(image, LATER_VERSION).map_err(live)?;
+    let mut run = Run::start(&base).map_err(live)?;
+    for _ in 0..LATER_OPS {
+        let op = any_op(rng);
+        match run.apply(&op) {
+            Ok(()) => {}
+            Err(errno) if is_expected(errno) => {}
+            Err(errno) => {
+                let what = format_args!("{op}: {errno}");
+                return Err(Violation::new(Check::Live, what));
+            }
+        }
+    }
+    let history = run
+        .finish()
+        .map_err(|what| Violation::new(Check::Live, what))?;
+    let judge = Judge::new(&history);
+    let mut builder = Builder::new(&history.recording, 0);
+    for state in sample(&history.recording, 0, rng) {
+        let oldest = history.oldest(state.returned(&history.recording));
+        judge.look(&builder.draft(&state).image(), oldest, None)?;
+    }
+    Ok(())
 }
 
 /// A block that no state has anywhere, described.

@@ -1,7 +1,7 @@
 //! A file system in a few maps: what logfs should show after each operation that it has done.
 
-use crate::tree::{Node, Tree, block_hashes, hash_bytes, hash_of};
-use bento_api::{FileKind, RenameFlags};
+use crate::tree::{Mounted, Node, Tree, block_hashes, hash_bytes, hash_of, walk};
+use bento_api::{Errno, FileKind, RenameFlags};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -98,6 +98,31 @@ impl Inode {
 }
 
 impl Model {
+    /// What a mounted file system shows.
+    pub fn read(sim: &Mounted) -> Result<Model, Errno> {
+        let mut model = Model::default();
+        let mut numbers = BTreeMap::new();
+        for (path, attr) in walk(sim)? {
+            let number = *numbers.entry(attr.ino.0).or_insert(model.last + 1);
+            if number <= model.last {
+                model.names.insert(path, number);
+                continue;
+            }
+            let contents = match attr.kind() {
+                FileKind::Regular => sim.read_file(&path)?,
+                FileKind::Symlink => sim.readlink(&path)?,
+                _ => Vec::new(),
+            };
+            model.make(Some(&path), attr.kind(), &contents);
+            model.set_permissions(number, attr.mode & bento_api::mode::PERMISSION_MASK);
+            for name in sim.listxattr(&path)? {
+                let value = sim.getxattr(&path, &name)?;
+                model.set_xattr(number, &name, Some(&value));
+            }
+        }
+        Ok(model)
+    }
+
     /// The inode that a path leads to.
     pub fn find(&self, path: &[u8]) -> Option<u64> {
         if path.is_empty() {

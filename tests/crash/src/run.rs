@@ -21,6 +21,26 @@ const XATTR: &[u8] = b"user.crash";
 /// What `Wait` lets pass: more than the time between two commits.
 const WAIT: Duration = Duration::from_secs(60);
 
+/// What a workload may meet: a name is missing or taken, there is no space.
+const EXPECTED: &[Errno] = &[
+    Errno::ENOENT,
+    Errno::EEXIST,
+    Errno::ENOTDIR,
+    Errno::EISDIR,
+    Errno::ENOTEMPTY,
+    Errno::EINVAL,
+    Errno::EPERM,
+    Errno::ELOOP,
+    Errno::ENXIO,
+    Errno::ENODATA,
+    Errno::ENOSPC,
+];
+
+/// Whether an operation may end with this error without anything being wrong.
+pub fn is_expected(errno: Errno) -> bool {
+    EXPECTED.contains(&errno)
+}
+
 /// A disk with a file system that was unmounted, and what is in it.
 #[derive(Clone)]
 pub struct Base {
@@ -52,6 +72,21 @@ pub struct History {
     /// Changes of the disk when each operation started.
     pub starts: Vec<usize>,
     promises: Vec<Promise>,
+}
+
+impl Base {
+    /// What a crash has left, whatever that is. Writes get numbers from `version` on.
+    pub fn found(image: &Image, version: u32) -> Result<Base> {
+        let sim: Mounted = Sim::mount(SimDisk::from_image(image.clone()), SEED)?;
+        let model = Model::read(&sim)?;
+        sim.unmount()?;
+        Ok(Base {
+            name: "found",
+            image: image.clone(),
+            model,
+            version,
+        })
+    }
 }
 
 impl History {

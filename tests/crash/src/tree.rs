@@ -4,7 +4,7 @@
 //! block, so that trees are small and quick to compare.
 
 use crate::stamp;
-use bento_api::{Errno, FileKind};
+use bento_api::{Attr, Errno, FileKind};
 use logfs::LogFs;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::{Hash, Hasher};
@@ -95,13 +95,16 @@ impl Tree {
 
     /// What a mounted file system shows.
     pub fn read(sim: &Mounted) -> Result<Tree, Errno> {
-        let mut found = Vec::new();
-        read_dir(sim, b"", &mut found)?;
+        let mut found = walk(sim)?;
         found.sort_by(|a, b| a.0.cmp(&b.0));
-        let names = found
+        let nodes = found
             .iter()
-            .map(|(path, number, node)| (path.clone(), *number, node));
-        Ok(Tree::build(names))
+            .map(|(path, attr)| read_node(sim, path, attr).map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        let names = found.into_iter().zip(&nodes);
+        Ok(Tree::build(
+            names.map(|((path, attr), node)| (path, attr.ino.0, node)),
+        ))
     }
 
     /// Whether this is a state on the way from `old` to `new`, in which each file is the old or the
@@ -211,40 +214,48 @@ fn read_blocks(sim: &Mounted, path: &[u8], size_bytes: u64) -> Result<Vec<u64>, 
     blocks
 }
 
-fn read_dir(
-    sim: &Mounted,
-    dir: &[u8],
-    found: &mut Vec<(Vec<u8>, u64, Arc<Node>)>,
-) -> Result<(), Errno> {
-    for entry in sim.readdir(dir)? {
-        let path = match dir {
-            b"" => entry.name,
-            _ => [dir, b"/", &entry.name].concat(),
-        };
-        let attr = sim.stat(&path)?;
-        let blocks = match attr.kind() {
-            FileKind::Regular => read_blocks(sim, &path, attr.size_bytes)?,
-            FileKind::Symlink => block_hashes(&sim.readlink(&path)?),
-            _ => Vec::new(),
-        };
-        let mut xattrs = Vec::new();
-        for name in sim.listxattr(&path)? {
-            let value = sim.getxattr(&path, &name)?;
-            xattrs.push((name, hash_bytes(&value)));
+/// The path of everything under the root, with its attributes; directories before what is in them.
+pub fn walk(sim: &Mounted) -> Result<Vec<(Vec<u8>, Attr)>, Errno> {
+    let mut found: Vec<(Vec<u8>, Attr)> = Vec::new();
+    let mut next = 0;
+    let mut dir = Vec::new();
+    loop {
+        for entry in sim.readdir(&dir)? {
+            let path = match dir.as_slice() {
+                b"" => entry.name,
+                dir => [dir, b"/", &entry.name].concat(),
+            };
+            let attr = sim.stat(&path)?;
+            found.push((path, attr));
         }
-        xattrs.sort();
-        let is_dir = attr.kind() == FileKind::Directory;
-        let node = Node {
-            kind: attr.kind(),
-            permissions: attr.mode & bento_api::mode::PERMISSION_MASK,
-            size_bytes: if is_dir { 0 } else { attr.size_bytes },
-            blocks,
-            xattrs,
+        let rest = found.get(next..).unwrap_or(&[]);
+        let is_dir = |(_, attr): &(Vec<u8>, Attr)| attr.kind() == FileKind::Directory;
+        let Some(skipped) = rest.iter().position(is_dir) else {
+            return Ok(found);
         };
-        found.push((path.clone(), attr.ino.0, Arc::new(node)));
-        if is_dir {
-            read_dir(sim, &path, found)?;
-        }
+        dir.clone_from(&rest[skipped].0);
+        next += skipped + 1;
     }
-    Ok(())
+}
+
+fn read_node(sim: &Mounted, path: &[u8], attr: &Attr) -> Result<Node, Errno> {
+    let blocks = match attr.kind() {
+        FileKind::Regular => read_blocks(sim, path, attr.size_bytes)?,
+        FileKind::Symlink => block_hashes(&sim.readlink(path)?),
+        _ => Vec::new(),
+    };
+    let mut xattrs = Vec::new();
+    for name in sim.listxattr(path)? {
+        let value = sim.getxattr(path, &name)?;
+        xattrs.push((name, hash_bytes(&value)));
+    }
+    xattrs.sort();
+    let is_dir = attr.kind() == FileKind::Directory;
+    Ok(Node {
+        kind: attr.kind(),
+        permissions: attr.mode & bento_api::mode::PERMISSION_MASK,
+        size_bytes: if is_dir { 0 } else { attr.size_bytes },
+        blocks,
+        xattrs,
+    })
 }

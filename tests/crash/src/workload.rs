@@ -288,7 +288,8 @@ fn churn_op(rng: &mut Rng) -> Op {
     }
 }
 
-fn any_op(rng: &mut Rng) -> Op {
+/// Any operation.
+pub fn any_op(rng: &mut Rng) -> Op {
     let (path, other) = (any_path(rng), any_path(rng));
     let offset_max = [3 * 4096, 20 * 4096, 80_000][rng.below(3) as usize];
     let len_max = [200, 5000, 50_000][rng.below(3) as usize];
