@@ -1,6 +1,6 @@
 //! Every state that a power cut can leave of a logfs, judged in the simulator.
 //!
-//! A [workload](workload) is [run](run) on logfs and on a [model](model) of it. From the writes that
+//! A [workload] is [run] on logfs and on a [model] of it. From the writes that
 //! the disk has noted come the [states](state) that a power cut can leave; each is
 //! [judged](judge): checked, mounted, and compared with what the file system has promised.
 //! `docs/CRASH.md` says what that shows, and what it doesn't.
