@@ -9,7 +9,7 @@ use logfs_format::{
 use std::collections::HashMap;
 
 /// Summary blocks kept in memory: files written one after the other share them.
-const CACHED_MAX: usize = 4096;
+const CACHED_MAX: usize = 128;
 
 /// The second witness of each data extent.
 pub(crate) struct Witness {

@@ -142,7 +142,7 @@ pub(crate) fn blocks(ctx: &mut Context<'_>, info: &InodeInfo, inode: &Inode) -> 
 
 /// Removes the first entry of a directory that names an inode. Count and index follow.
 pub(crate) fn remove_name(ctx: &mut Context<'_>, dir: u64, ino: u64) {
-    let Some(info) = ctx.inodes.get(dir).copied() else {
+    let Some(info) = ctx.inodes.get(dir) else {
         return;
     };
     let Some(inode) = ctx.read_inode(dir) else {

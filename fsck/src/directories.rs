@@ -11,6 +11,7 @@ use logfs_format::dir::{
     ENTRY_ALIGN, ENTRY_HEAD_BYTES, EntryHead, entries, hash_name, index_key, name_ok,
 };
 use logfs_format::{BLOCK_BYTES, BlockKind, InoAddress, Inode, InodeBlockHead, SegmentKind, block};
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 const PASS: u32 = 3;
@@ -19,14 +20,13 @@ const PASS: u32 = 3;
 const STEP: usize = 256;
 
 pub(crate) fn check(ctx: &mut Context<'_>) -> Result<(), Failure> {
-    let max = ctx.inodes.len();
-    for at in 0..max {
+    let dirs = ctx.inodes.directories();
+    let max = dirs.len();
+    for (at, dir) in dirs.into_iter().enumerate() {
         if at % STEP == 0 {
             ctx.progress(PASS, at as u64, max as u64)?;
         }
-        if let Some(info) = ctx.inodes.at(at)
-            && info.is_dir()
-        {
+        if let Some(info) = ctx.inodes.get(dir) {
             check_one(ctx, &info);
             if ctx.restart {
                 return Ok(());
@@ -52,7 +52,8 @@ fn check_one(ctx: &mut Context<'_>, info: &InodeInfo) {
     let mut walk = Walk {
         owner: info.owner(),
         hash_key: hash_key(ctx),
-        seen: HashSet::new(),
+        seen: Seen::default(),
+        done: Vec::new(),
         keys: Vec::new(),
         sound: true,
         removed: 0,
@@ -78,9 +79,7 @@ fn check_one(ctx: &mut Context<'_>, info: &InodeInfo) {
         is_changed,
     };
     let nodes = index::check(ctx, info.owner(), &inode, keys);
-    if let Some(info) = ctx.inodes.get_mut(info.ino) {
-        info.counted += nodes;
-    }
+    ctx.inodes.update(info.ino, |info| info.counted += nodes);
 }
 
 fn check_entry_count(ctx: &mut Context<'_>, ino: u64, inode: &Inode, walk: &Walk) {
@@ -100,7 +99,9 @@ fn check_entry_count(ctx: &mut Context<'_>, ino: u64, inode: &Inode, walk: &Walk
 struct Walk {
     owner: Owner,
     hash_key: [u64; 2],
-    seen: HashSet<Box<[u8]>>,
+    seen: Seen,
+    /// The blocks so far, and the offset in each before which names were noted.
+    done: Vec<(u64, usize)>,
     /// The keys that the index should have.
     keys: Vec<u64>,
     /// All blocks and entries could be read.
@@ -111,11 +112,34 @@ struct Walk {
     renamed: bool,
 }
 
+/// The names of a directory so far: as long as no two have the same hash, that is all there is to
+/// remember.
+enum Seen {
+    Hashes(HashSet<u32>),
+    Names(HashSet<Box<[u8]>>),
+}
+
+impl Default for Seen {
+    fn default() -> Seen {
+        Seen::Hashes(HashSet::new())
+    }
+}
+
+impl Seen {
+    /// Whether a name may have been seen.
+    fn contains(&self, hash_key: [u64; 2], name: &[u8]) -> bool {
+        match self {
+            Seen::Hashes(hashes) => hashes.contains(&hash_name(hash_key, name)),
+            Seen::Names(names) => names.contains(name),
+        }
+    }
+}
+
 /// An entry and where it stands.
-struct Place {
+struct Place<'i> {
     address: u64,
     offset: usize,
-    name: Box<[u8]>,
+    name: Cow<'i, [u8]>,
     ino: u64,
     dirent_type: u8,
 }
@@ -141,14 +165,18 @@ impl Walk {
             }
             self.renamed = true;
         }
+        self.done.push((address, 0));
         for entry in entries(&image).filter_map(Result::ok) {
             if entry.ino == 0 {
                 continue;
             }
+            if let Some((_, offset)) = self.done.last_mut() {
+                *offset = entry.offset;
+            }
             let mut place = Place {
                 address,
                 offset: entry.offset,
-                name: entry.name.into(),
+                name: Cow::Borrowed(entry.name),
                 ino: entry.ino,
                 dirent_type: entry.dirent_type,
             };
@@ -162,15 +190,49 @@ impl Walk {
                 return;
             }
         }
+        if let Some((_, offset)) = self.done.last_mut() {
+            *offset = BLOCK_BYTES;
+        }
     }
 
-    fn remove(&mut self, ctx: &mut Context<'_>, place: &Place) {
+    fn remove(&mut self, ctx: &mut Context<'_>, place: &Place<'_>) {
         dir_block::remove(ctx, place.address, place.offset);
         self.removed += 1;
     }
 
+    /// Notes a name; answers whether it was not there before.
+    fn is_new(&mut self, ctx: &Context<'_>, name: &[u8]) -> bool {
+        let hash = hash_name(self.hash_key, name);
+        if let Seen::Hashes(hashes) = &mut self.seen {
+            if hashes.insert(hash) {
+                return true;
+            }
+            // Perhaps it is only the hash: from here on names are compared.
+            self.seen = Seen::Names(self.names_so_far(ctx));
+        }
+        match &mut self.seen {
+            Seen::Names(names) => names.insert(name.into()),
+            Seen::Hashes(_) => true,
+        }
+    }
+
+    /// The names that were noted, read again.
+    fn names_so_far(&self, ctx: &Context<'_>) -> HashSet<Box<[u8]>> {
+        let mut names = HashSet::new();
+        for &(address, last) in &self.done {
+            let Ok(image) = ctx.read_raw(address) else {
+                continue;
+            };
+            let before = entries(&image)
+                .filter_map(Result::ok)
+                .filter(|entry| entry.ino != 0 && entry.offset < last);
+            names.extend(before.map(|entry| entry.name.into()));
+        }
+        names
+    }
+
     /// Checks a name. Answers whether the entry stays.
-    fn name(&mut self, ctx: &mut Context<'_>, place: &mut Place) -> bool {
+    fn name(&mut self, ctx: &mut Context<'_>, place: &mut Place<'_>) -> bool {
         if !name_ok(&place.name) {
             let name = printable(&place.name);
             if !self.fix(ctx, Problem::NameWrong { name }) {
@@ -178,7 +240,7 @@ impl Walk {
                 return true;
             }
             let renamed = as_a_name(&place.name);
-            if self.seen.contains(&renamed) {
+            if self.seen.contains(self.hash_key, &renamed) {
                 self.remove(ctx, place);
                 return false;
             }
@@ -189,9 +251,9 @@ impl Walk {
                 }
             });
             self.renamed = true;
-            place.name = renamed;
+            place.name = Cow::Owned(renamed.into_vec());
         }
-        if self.seen.insert(place.name.clone()) {
+        if self.is_new(ctx, &place.name) {
             return true;
         }
         let name = printable(&place.name);
@@ -203,10 +265,10 @@ impl Walk {
     }
 
     /// Checks what an entry names, and counts the name. Answers whether the entry stays.
-    fn target(&mut self, ctx: &mut Context<'_>, place: &Place) -> bool {
+    fn target(&mut self, ctx: &mut Context<'_>, place: &Place<'_>) -> bool {
         let (ino, dir) = (place.ino, self.owner.ino);
         let is_root = ino == ctx.superblock.root_ino.get();
-        let Some(target) = ctx.inodes.get(ino).copied() else {
+        let Some(target) = ctx.inodes.get(ino) else {
             return self.dangling(ctx, place);
         };
         if target.is_dir() && (target.found_in != 0 || is_root) {
@@ -224,33 +286,34 @@ impl Walk {
             ctx.restart = true;
             return true;
         }
-        if let Some(target) = ctx.inodes.get_mut(ino) {
+        ctx.inodes.update(ino, |target| {
             target.names += 1;
             if target.is_dir() {
                 target.found_in = dir;
             }
-        }
-        if target.is_dir()
-            && let Some(info) = ctx.inodes.get_mut(dir)
-        {
-            info.subdirs += 1;
+        });
+        if target.is_dir() {
+            ctx.inodes.update(dir, |info| info.subdirs += 1);
         }
         self.entry_type(ctx, place, target.mode);
         true
     }
 
-    fn entry_type(&self, ctx: &mut Context<'_>, place: &Place, mode: u16) {
+    fn entry_type(&self, ctx: &mut Context<'_>, place: &Place<'_>, mode: u16) {
         let stored = place.dirent_type;
         let Some(right) = FileKind::from_mode(mode).map(FileKind::dirent_type) else {
             return;
         };
+        if right == stored {
+            return;
+        }
         let name = printable(&place.name);
         let problem = Problem::EntryType {
             name,
             stored,
             right,
         };
-        if right != stored && self.fix(ctx, problem) {
+        if self.fix(ctx, problem) {
             ctx.edit(place.address, |image| {
                 if let Some(head) = block::view_mut::<EntryHead>(image, place.offset) {
                     head.dirent_type = right;
@@ -260,7 +323,7 @@ impl Walk {
     }
 
     /// An entry names what the sweep has not found. Answers whether it stays.
-    fn dangling(&mut self, ctx: &mut Context<'_>, place: &Place) -> bool {
+    fn dangling(&mut self, ctx: &mut Context<'_>, place: &Place<'_>) -> bool {
         if ctx.gaps.inodes {
             // In a damaged inode block it may exist.
             return true;

@@ -137,13 +137,14 @@ fn compare(found: &[u64], keys: &[u64], is_there: bool, wanted: bool) -> Option<
 
 /// The blocks of an inode have become other by the check's own doing.
 pub(crate) fn grow(ctx: &mut Context<'_>, ino: u64, less: u64, more: u64) {
-    let Some(info) = ctx.inodes.get_mut(ino) else {
-        return;
-    };
-    info.counted = info.counted.saturating_sub(less).saturating_add(more);
-    info.blocks = info.blocks.saturating_sub(less).saturating_add(more);
-    let blocks = info.blocks;
-    ctx.edit_inode(ino, |inode| inode.blocks = blocks.into());
+    let blocks = ctx.inodes.update(ino, |info| {
+        info.counted = info.counted.saturating_sub(less).saturating_add(more);
+        info.blocks = info.blocks.saturating_sub(less).saturating_add(more);
+        info.blocks
+    });
+    if let Some(blocks) = blocks {
+        ctx.edit_inode(ino, |inode| inode.blocks = blocks.into());
+    }
 }
 
 /// Makes the index of a directory anew, if it has one or has become too large to be without.

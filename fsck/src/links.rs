@@ -20,12 +20,13 @@ pub(crate) fn check(ctx: &mut Context<'_>) -> Result<(), Failure> {
         break_loops(ctx);
         attach_unreachable(ctx)?;
     }
-    let max = ctx.inodes.len();
-    for at in 0..max {
+    let inodes = ctx.inodes.notable();
+    let max = inodes.len();
+    for (at, ino) in inodes.into_iter().enumerate() {
         if at % STEP == 0 {
             ctx.progress(PASS, at as u64, max as u64)?;
         }
-        if let Some(info) = ctx.inodes.at(at) {
+        if let Some(info) = ctx.inodes.get(ino) {
             check_counts(ctx, &info);
         }
     }
@@ -43,11 +44,9 @@ fn is_lost(ctx: &Context<'_>, info: &InodeInfo) -> bool {
 
 /// Puts what no name leads to into lost+found.
 fn attach_unreachable(ctx: &mut Context<'_>) -> Result<(), Failure> {
-    let lost: BTreeSet<u64> = ctx
-        .inodes
-        .iter()
-        .filter(|info| is_lost(ctx, info))
-        .map(|info| info.ino)
+    let notable = ctx.inodes.notable().into_iter();
+    let lost: BTreeSet<u64> = notable
+        .filter(|&ino| ctx.inodes.get(ino).is_some_and(|info| is_lost(ctx, &info)))
         .collect();
     if lost.is_empty() {
         return Ok(());
@@ -57,7 +56,7 @@ fn attach_unreachable(ctx: &mut Context<'_>) -> Result<(), Failure> {
     lost_found.open(ctx);
     for (done, ino) in (0..).zip(&lost) {
         ctx.progress(PASS, done, lost.len() as u64)?;
-        if let Some(info) = ctx.inodes.get(*ino).copied() {
+        if let Some(info) = ctx.inodes.get(*ino) {
             let name = ctx.old_names.get(ino).cloned().or(names.remove(ino));
             lost_found.attach(ctx, &info, name);
         }
@@ -76,13 +75,7 @@ fn break_loops(ctx: &mut Context<'_>) {
     }
     let root = ctx.superblock.root_ino.get();
     let mut states: HashMap<u64, State> = HashMap::from([(root, State::Done)]);
-    let dirs: Vec<u64> = ctx
-        .inodes
-        .iter()
-        .filter(|info| info.is_dir())
-        .map(|info| info.ino)
-        .collect();
-    for dir in dirs {
+    for dir in ctx.inodes.directories() {
         let mut way = Vec::new();
         let mut at = dir;
         while at != 0 && !states.contains_key(&at) {
@@ -113,14 +106,15 @@ fn break_loop(ctx: &mut Context<'_>, members: &[u64]) {
         ctx.gaps.names = true;
         return;
     }
-    let Some(info) = ctx.inodes.get_mut(ino) else {
-        return;
-    };
-    let dir = std::mem::take(&mut info.found_in);
-    info.names = info.names.saturating_sub(1);
-    dir_block::remove_name(ctx, dir, ino);
-    if let Some(dir) = ctx.inodes.get_mut(dir) {
-        dir.subdirs = dir.subdirs.saturating_sub(1);
+    let dir = ctx.inodes.update(ino, |info| {
+        info.names = info.names.saturating_sub(1);
+        std::mem::take(&mut info.found_in)
+    });
+    if let Some(dir) = dir {
+        dir_block::remove_name(ctx, dir, ino);
+        ctx.inodes.update(dir, |info| {
+            info.subdirs = info.subdirs.saturating_sub(1);
+        });
     }
 }
 

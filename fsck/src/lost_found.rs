@@ -84,7 +84,7 @@ impl LostFound {
             .into_iter()
             .flatten()
         {
-            if let Some(info) = ctx.inodes.get(dir).copied() {
+            if let Some(info) = ctx.inodes.get(dir) {
                 // Without room the next round finds that out.
                 let _ = index::refresh(ctx, &info);
             }
@@ -129,13 +129,13 @@ impl LostFound {
 }
 
 fn is_dir(ctx: &Context<'_>, ino: u64) -> bool {
-    ctx.inodes.get(ino).is_some_and(InodeInfo::is_dir)
+    ctx.inodes.get(ino).is_some_and(|info| info.is_dir())
 }
 
 /// The names in a directory, and what they name.
 fn all_entries(ctx: &mut Context<'_>, dir: u64) -> HashMap<Box<[u8]>, u64> {
     let mut all = HashMap::new();
-    let Some(info) = ctx.inodes.get(dir).copied() else {
+    let Some(info) = ctx.inodes.get(dir) else {
         return all;
     };
     let Some(inode) = ctx.read_inode(dir) else {
@@ -157,21 +157,25 @@ fn all_entries(ctx: &mut Context<'_>, dir: u64) -> HashMap<Box<[u8]>, u64> {
 /// Notes that an inode has a name in a directory. What follows from that is put right at once: it is
 /// no problem of its own.
 fn adopt(ctx: &mut Context<'_>, dir: u64, ino: u64) {
-    let Some(info) = ctx.inodes.get_mut(ino) else {
-        return;
-    };
-    info.names += 1;
-    if !info.is_dir() {
+    let is_dir = ctx.inodes.update(ino, |info| {
+        info.names += 1;
+        if info.is_dir() {
+            info.found_in = dir;
+            info.parent = dir;
+        }
+        info.is_dir()
+    });
+    if is_dir != Some(true) {
         return;
     }
-    info.found_in = dir;
-    info.parent = dir;
     ctx.edit_inode(ino, |inode| inode.parent = dir.into());
-    if let Some(dir) = ctx.inodes.get_mut(dir) {
-        dir.subdirs += 1;
-        dir.nlink = dir.nlink.saturating_add(1);
-        let (ino, links) = (dir.ino, dir.nlink);
-        ctx.edit_inode(ino, |inode| inode.nlink = links.into());
+    let links = ctx.inodes.update(dir, |info| {
+        info.subdirs += 1;
+        info.nlink = info.nlink.saturating_add(1);
+        info.nlink
+    });
+    if let Some(links) = links {
+        ctx.edit_inode(dir, |inode| inode.nlink = links.into());
     }
 }
 
@@ -215,7 +219,7 @@ fn make(ctx: &mut Context<'_>, name: &[u8]) -> Option<u64> {
 
 /// Adds a name to a directory that is sound.
 fn add_entry(ctx: &mut Context<'_>, dir: u64, name: &[u8], target: &InodeInfo) -> Option<()> {
-    let info = *ctx.inodes.get(dir)?;
+    let info = ctx.inodes.get(dir)?;
     let inode = ctx.read_inode(dir)?;
     if info.damaged {
         return None;

@@ -73,13 +73,10 @@ fn ancestors(ctx: &Context<'_>, dir: u64) -> Vec<u64> {
 
 fn scan(ctx: &mut Context<'_>, wanted: &BTreeSet<u64>) -> Names {
     let mut names = Names::new();
-    let dirs: Vec<_> = ctx
-        .inodes
-        .iter()
-        .filter(|info| info.is_dir())
-        .copied()
-        .collect();
-    for info in dirs {
+    for dir in ctx.inodes.directories() {
+        let Some(info) = ctx.inodes.get(dir) else {
+            continue;
+        };
         let Some(inode) = ctx.read_inode(info.ino) else {
             continue;
         };

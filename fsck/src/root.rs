@@ -23,9 +23,7 @@ pub(crate) fn check(ctx: &mut Context<'_>) -> Result<(), Failure> {
         None => "it does not exist",
         Some(info) if !info.is_dir() => "it is no directory",
         Some(_) => {
-            if let Some(info) = ctx.inodes.get_mut(ino) {
-                info.found_in = ino;
-            }
+            ctx.inodes.update(ino, |info| info.found_in = ino);
             return Ok(());
         }
     };

@@ -12,6 +12,7 @@ mod directories;
 mod harness;
 mod healthy;
 mod inodes;
+mod large;
 mod links;
 mod log;
 mod space;
