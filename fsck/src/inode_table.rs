@@ -5,6 +5,7 @@
 
 use bento_api::FileKind;
 use logfs_format::{INODES_PER_BLOCK, InoAddress};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// See the module.
@@ -102,6 +103,8 @@ pub(crate) struct InodeTable {
     /// By block.
     plain: Vec<Plain>,
     others: BTreeMap<u64, InodeInfo>,
+    /// Where the last one was found: the next is mostly there too, or behind it.
+    last: Cell<usize>,
 }
 
 impl InodeTable {
@@ -135,10 +138,22 @@ impl InodeTable {
     }
 
     fn position(&self, block: u64) -> Result<usize, usize> {
-        match self.plain.last() {
-            Some(last) if last.block < block => Err(self.plain.len()),
+        let is_at = |at: &usize| {
+            self.plain
+                .get(*at)
+                .is_some_and(|plain| plain.block == block)
+        };
+        let last = self.last.get();
+        let found = [last, last + 1].into_iter().find(is_at);
+        let position = match (found, self.plain.last()) {
+            (Some(at), _) => Ok(at),
+            (None, Some(end)) if end.block < block => Err(self.plain.len()),
             _ => self.plain.binary_search_by_key(&block, |plain| plain.block),
+        };
+        if let Ok(at) = position {
+            self.last.set(at);
         }
+        position
     }
 
     pub(crate) fn get(&self, ino: u64) -> Option<InodeInfo> {
@@ -155,16 +170,19 @@ impl InodeTable {
         ino: u64,
         change: impl FnOnce(&mut InodeInfo) -> T,
     ) -> Option<T> {
-        if let Some(info) = self.others.get_mut(&ino) {
-            return Some(change(info));
-        }
         let place = InoAddress::from_ino(ino)?;
-        let at = self.position(place.block).ok()?;
-        let plain = self.plain.get_mut(at)?;
-        let mut info = plain.get(place.slot)?;
+        let plain = self.position(place.block).ok();
+        let plain = plain.and_then(|at| self.plain.get_mut(at));
+        let Some((plain, mut info)) = plain.and_then(|plain| {
+            let info = plain.get(place.slot)?;
+            Some((plain, info))
+        }) else {
+            return self.others.get_mut(&ino).map(change);
+        };
         let result = change(&mut info);
-        plain.set(place.slot, info.is_plain().then_some(&info));
-        if !info.is_plain() {
+        let is_plain = info.is_plain();
+        plain.set(place.slot, is_plain.then_some(&info));
+        if !is_plain {
             self.put(info);
         }
         Some(result)

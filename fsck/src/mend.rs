@@ -129,10 +129,14 @@ fn keeper(ctx: &Context<'_>, address: u64, claims: &[(Owner, u64)]) -> Option<u6
         .map(|(owner, _)| owner.ino)
 }
 
+fn is_in_data(ctx: &Context<'_>, address: u64) -> bool {
+    let segment = ctx.layout.segment_of(address).map(|(segment, _)| segment);
+    segment.is_some_and(|segment| ctx.map.kind(segment) == Kind::Known(SegmentKind::Data))
+}
+
 /// What the summary of a data segment says of a block.
 pub(crate) fn summary_of(ctx: &Context<'_>, address: u64) -> Option<SummaryEntry> {
-    let (segment, _) = ctx.layout.segment_of(address)?;
-    if ctx.map.kind(segment) != Kind::Known(SegmentKind::Data) {
+    if !is_in_data(ctx, address) {
         return None;
     }
     let (summary, offset) = ctx.layout.summary_entry(address)?;
@@ -334,10 +338,13 @@ fn add_run(ctx: &mut Context<'_>, patient: &mut Patient, run: &Extent, only_righ
             continue;
         };
         let entry = summary_of(ctx, address);
+        let is_denied =
+            entry.is_some_and(|entry| !is_of(&entry, patient.owner, block.file_block.get()));
         let stored = entry.and_then(|entry| entry.checksum());
         let is_right = stored.is_none_or(|sum| (ctx.crc32c)(&image) == sum);
-        let is_metadata = sound_kind(ctx, &image, address).is_some();
-        if !is_metadata && (is_right || !only_right) && ctx.map.claim(address).is_ok() {
+        let is_metadata = !is_in_data(ctx, address) || sound_kind(ctx, &image, address).is_some();
+        if !is_metadata && !is_denied && (is_right || !only_right) && ctx.map.claim(address).is_ok()
+        {
             patient.found_blocks += patient.mapping.add(&block).len() as u64;
         }
     }
