@@ -93,10 +93,10 @@ fn mount_and_serve<FS: FileSystem<HostEnv<FileDevice>>>(arguments: &Arguments) -
     let server =
         Server::new(env, fs, options.access_times()).map_err(|error| explain(error, &options))?;
     let session = Session::start(mounted.keep()?, server)?;
+    unmount_on_signals(mountpoint)?;
     if arguments.background {
         daemon::ready()?;
     }
-    unmount_on_signals(mountpoint)?;
     session.run(usize::from(arguments.threads))
 }
 

@@ -329,7 +329,7 @@ fn a_signal_unmounts() {
         .spawn()
         .unwrap();
     let started = Instant::now();
-    while fs::write(dir.path().join("file"), "x").is_err() || !is_mounted(dir.path()) {
+    while !is_mounted(dir.path()) || fs::write(dir.path().join("file"), "x").is_err() {
         assert!(started.elapsed() < Duration::from_secs(20));
         std::thread::sleep(Duration::from_millis(10));
     }

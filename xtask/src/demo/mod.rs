@@ -139,6 +139,7 @@ impl<'a> Demo<'a> {
         let place = match target {
             Target::Stock => Place::machine(workspace, Kernel::Stock, dir.path())?,
             Target::Uml => Place::machine(workspace, Kernel::Uml, dir.path())?,
+            Target::UmlDebug => Place::machine(workspace, Kernel::UmlDebug, dir.path())?,
             Target::Host => {
                 let wants_modules = file_system == FileSystem::Logfs;
                 Place::Host(Host::prepare(workspace, wants_modules, dir.path())?)

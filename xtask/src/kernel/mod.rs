@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use std::fmt;
 use std::path::PathBuf;
+use uml::Flavour;
 
 /// A kernel to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -16,6 +17,8 @@ pub(crate) enum Kernel {
     Stock,
     /// User-mode Linux 6.12: boots in a second, one CPU, file systems at native speed
     Uml,
+    /// The same with KASAN, lockdep and kmemleak: slow, and finds what tests do not see
+    UmlDebug,
 }
 
 impl Kernel {
@@ -23,7 +26,8 @@ impl Kernel {
     pub(crate) fn find(self) -> Result<Installed> {
         match self {
             Kernel::Stock => stock::find_or_install(),
-            Kernel::Uml => uml::find_or_build(),
+            Kernel::Uml => uml::find_or_build(Flavour::Plain),
+            Kernel::UmlDebug => uml::find_or_build(Flavour::Debug),
         }
     }
 }
@@ -33,6 +37,7 @@ impl fmt::Display for Kernel {
         f.write_str(match self {
             Kernel::Stock => "stock",
             Kernel::Uml => "uml",
+            Kernel::UmlDebug => "uml-debug",
         })
     }
 }

@@ -10,8 +10,35 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-/// The options that the kernel must have.
-const FRAGMENT: &str = include_str!("../../kernels/uml.config");
+/// Which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    /// Fast.
+    Plain,
+    /// With everything that finds faults.
+    Debug,
+}
+
+impl Flavour {
+    /// What its directory in the cache is called, before version and configuration.
+    fn name(self) -> &'static str {
+        match self {
+            Flavour::Plain => "uml",
+            Flavour::Debug => "uml-debug",
+        }
+    }
+
+    /// The options that the kernel must have.
+    fn options(self) -> &'static str {
+        match self {
+            Flavour::Plain => include_str!("../../kernels/uml.config"),
+            Flavour::Debug => concat!(
+                include_str!("../../kernels/uml.config"),
+                include_str!("../../kernels/uml-debug.config")
+            ),
+        }
+    }
+}
 
 /// The Debian package with the kernel's source, and the archive in it.
 const SOURCE_PACKAGE: &str = "linux-source-6.12";
@@ -33,15 +60,17 @@ pub(crate) const BUILD: &[Dependency] = &[
 ];
 
 /// Finds the kernel, or builds it if this version and configuration has not been built before.
-pub(crate) fn find_or_build() -> Result<Installed> {
+pub(crate) fn find_or_build(flavour: Flavour) -> Result<Installed> {
     deps::need(BUILD)?;
     let source = source()?;
+    let options = flavour.options();
     let name = format!(
-        "{}-{:08x}",
+        "{}-{}-{:08x}",
+        flavour.name(),
         source.version,
-        crc32fast::hash(FRAGMENT.as_bytes())
+        crc32fast::hash(options.as_bytes())
     );
-    let dir = built_once(&format!("uml-{name}"), |dir| build(&source.dir, dir))?;
+    let dir = built_once(&name, |dir| build(&source.dir, options, dir))?;
     let release = fs::read_to_string(dir.join("include/config/kernel.release"))
         .with_context(|| format!("{} is damaged; delete it", dir.display()))?;
     Ok(Installed {
@@ -87,9 +116,9 @@ pub(crate) fn source() -> Result<Source> {
     Ok(Source { dir, version })
 }
 
-fn build(source: &Path, dir: &Path) -> Result<()> {
+fn build(source: &Path, options: &str, dir: &Path) -> Result<()> {
     let fragment = dir.join("fragment.config");
-    fs::write(&fragment, FRAGMENT)?;
+    fs::write(&fragment, options)?;
     let make = || {
         let mut make = Command::new("make");
         make.arg("-C")
@@ -105,9 +134,9 @@ fn build(source: &Path, dir: &Path) -> Result<()> {
             .arg("allnoconfig"),
     )?;
     let config = fs::read_to_string(dir.join(".config"))?;
-    if let Some(option) = options_that_do_not_hold(FRAGMENT, &config).first() {
+    if let Some(option) = options_that_do_not_hold(options, &config).first() {
         bail!(
-            "{option} of xtask/kernels/uml.config does not hold: it is unknown, or lacks what it depends on"
+            "{option} of xtask/kernels does not hold: it is unknown, or lacks what it depends on"
         );
     }
     let jobs = thread::available_parallelism().map_or(1, usize::from);

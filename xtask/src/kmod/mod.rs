@@ -10,6 +10,7 @@ mod shim;
 
 use crate::command::step;
 use crate::deps::{self, Dependency, dependency};
+use crate::kernel::uml::Flavour;
 use crate::kernel::{Installed, Kernel, host, stock, uml};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
@@ -41,6 +42,8 @@ pub(crate) enum Target {
     Stock,
     /// User-mode Linux 6.12
     Uml,
+    /// The same with KASAN, lockdep and kmemleak
+    UmlDebug,
     /// The kernel that is running here
     Host,
 }
@@ -50,15 +53,21 @@ impl From<Kernel> for Target {
         match kernel {
             Kernel::Stock => Target::Stock,
             Kernel::Uml => Target::Uml,
+            Kernel::UmlDebug => Target::UmlDebug,
         }
     }
 }
 
 impl Target {
+    fn is_uml(self) -> bool {
+        matches!(self, Target::Uml | Target::UmlDebug)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Target::Stock => "stock",
             Target::Uml => "uml",
+            Target::UmlDebug => "uml-debug",
             Target::Host => "host",
         }
     }
@@ -66,7 +75,8 @@ impl Target {
     fn find(self) -> Result<Installed> {
         match self {
             Target::Stock => stock::find_or_install(),
-            Target::Uml => uml::find_or_build(),
+            Target::Uml => uml::find_or_build(Flavour::Plain),
+            Target::UmlDebug => uml::find_or_build(Flavour::Debug),
             Target::Host => host::find_or_install(),
         }
     }
@@ -132,7 +142,7 @@ pub(crate) fn build(workspace: &Workspace, target: Target, only: &[String]) -> R
     make.arg("-C")
         .arg(&kernel.build_dir)
         .arg(format!("M={}", tree.display()));
-    if target == Target::Uml {
+    if target.is_uml() {
         make.arg("ARCH=um");
     }
     step(

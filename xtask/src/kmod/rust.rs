@@ -41,7 +41,7 @@ const ENTRY: &str = "bento_fs_operations";
 pub(super) fn build(workspace: &Workspace, target: Target, name: &str, dir: &Path) -> Result<()> {
     let package = format!("{name}-module");
     let kernel_flags = match target {
-        Target::Uml => UML_FLAGS,
+        Target::Uml | Target::UmlDebug => UML_FLAGS,
         Target::Stock | Target::Host => STOCK_FLAGS,
     };
     // Of its own: what cargo builds for another kernel or the host must not replace it.
@@ -83,7 +83,7 @@ fn link(target: Target, library: &Path, dir: &Path) -> Result<()> {
     let mut ld = Command::new("ld");
     ld.args(["-r", "--gc-sections", "-u", ENTRY]);
     // Stock kernels turn the modules' debug information into BTF, and pahole knows C only.
-    if target != Target::Uml {
+    if !target.is_uml() {
         ld.arg("--strip-debug");
     }
     ld.arg("--whole-archive").arg(library).arg("-o").arg(&new);

@@ -132,7 +132,9 @@ impl Machine {
         let disks = self.open_disks(&run)?;
         let mut spec = self.spec(workspace, &control, command)?;
         let mut machine = match self.kernel {
-            Kernel::Uml => uml::boot(&kernel, &self.hardware, &run, &disks, &spec)?,
+            Kernel::Uml | Kernel::UmlDebug => {
+                uml::boot(&kernel, &self.hardware, &run, &disks, &spec)?
+            }
             Kernel::Stock => {
                 spec.host_root = Some(qemu::host_root());
                 let shares = self
@@ -203,7 +205,7 @@ impl Machine {
 
     fn device(&self, index: usize) -> Result<String> {
         match self.kernel {
-            Kernel::Uml => uml::disk_device(index),
+            Kernel::Uml | Kernel::UmlDebug => uml::disk_device(index),
             Kernel::Stock => qemu::disk_device(index),
         }
     }
@@ -231,7 +233,7 @@ impl Machine {
             shares: shares
                 .iter()
                 .map(|(tag, dir, target)| match self.kernel {
-                    Kernel::Uml => uml::share(dir, target),
+                    Kernel::Uml | Kernel::UmlDebug => uml::share(dir, target),
                     Kernel::Stock => qemu::share(tag, target),
                 })
                 .collect(),
@@ -241,7 +243,7 @@ impl Machine {
             environment: self.environment()?,
             current_dir,
             streams: match self.kernel {
-                Kernel::Uml => uml::streams(),
+                Kernel::Uml | Kernel::UmlDebug => uml::streams(),
                 Kernel::Stock => qemu::streams(),
             },
         })

@@ -129,7 +129,7 @@ impl Machine {
             hardware: Hardware {
                 cpus: match kernel {
                     Kernel::Stock => 2,
-                    Kernel::Uml => 1,
+                    Kernel::Uml | Kernel::UmlDebug => 1,
                 },
                 mem_bytes: 2 << 30,
             },
