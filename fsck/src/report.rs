@@ -145,11 +145,18 @@ impl Report {
         }
     }
 
-    /// Starts another round over what has been repaired: what is still wrong is found again.
+    /// Starts another round over what has been repaired: what is still wrong is found again. Superblocks
+    /// and log are looked at once, before the first round.
     pub(crate) fn begin_round(&mut self) {
-        self.findings.retain(|finding| finding.is_fixed);
+        let is_once =
+            |finding: &Finding| matches!(finding.object, Object::Superblock(_) | Object::Log);
+        self.findings
+            .retain(|finding| finding.is_fixed || is_once(finding));
         self.totals.values_mut().for_each(|tally| tally.left = 0);
-        self.totals.retain(|_, tally| tally.fixed > 0);
+        for finding in self.findings.iter().filter(|finding| !finding.is_fixed) {
+            self.totals.entry(finding.problem.id()).or_default().left += 1;
+        }
+        self.totals.retain(|_, tally| tally.fixed + tally.left > 0);
         self.counts = Counts::default();
     }
 
@@ -225,5 +232,25 @@ impl Report {
         let is_corrected = self.fixed() > 0 && self.written;
         let is_left = self.left() > 0 || (self.fixed() > 0 && !self.written);
         (if is_corrected { CORRECTED } else { 0 }) | if is_left { LEFT } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Object, Report, Scope};
+    use crate::Problem;
+
+    #[test]
+    fn what_is_found_once_is_not_forgotten() {
+        let mut report = Report::new(Scope::Full);
+        let copy = Problem::SuperblockCopyDiffers {};
+        assert!(!report.add(Object::Superblock(7), copy, |_| false));
+        assert!(!report.add(Object::Inode(1), Problem::DirectoryLoop {}, |_| false));
+        assert!(report.add(Object::Inode(2), Problem::DirectoryLoop {}, |_| true));
+        report.begin_round();
+        assert_eq!((report.fixed(), report.left()), (1, 1));
+        // Nobody is asked again about what he has refused.
+        assert!(!report.add(Object::Inode(1), Problem::DirectoryLoop {}, |_| true));
+        assert_eq!((report.fixed(), report.left()), (1, 2));
     }
 }
