@@ -38,7 +38,8 @@ struct Arguments {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 
-    /// Only these: all sequences of one or two operations, a sample of three, long ones by chance
+    /// Only these: all sequences of one or two operations, a sample of three, long ones by chance,
+    /// such as take and free space on full disks
     #[arg(long, value_enum)]
     workload: Option<ClassName>,
 
@@ -62,6 +63,7 @@ enum ClassName {
     Two,
     Three,
     Long,
+    Churn,
 }
 
 impl From<ClassName> for Class {
@@ -71,6 +73,7 @@ impl From<ClassName> for Class {
             ClassName::Two => Class::Two,
             ClassName::Three => Class::Three,
             ClassName::Long => Class::Long,
+            ClassName::Churn => Class::Churn,
         }
     }
 }

@@ -37,7 +37,7 @@ pub fn hunt<'a>(
         };
         // What short workloads don't show, since it takes a full disk, long ones may.
         let long = Limits {
-            class: Some(limits.class.unwrap_or(Class::Long)),
+            class: Some(limits.class.unwrap_or(Class::Churn)),
             ..*limits
         };
         let case = search(&explorer, catalogue, &first, &|| ())

@@ -57,6 +57,8 @@ pub enum PathOp {
     Fdatasync,
     /// Write dirty data back without making anything durable.
     Writeback,
+    /// The same, but the file system learns that it was written only when the file is used next.
+    StartWriteback,
 }
 
 /// What is done with two paths.
@@ -134,6 +136,7 @@ const PATHS: Words<PathOp> = &[
     ("fsync", PathOp::Fsync),
     ("fdatasync", PathOp::Fdatasync),
     ("writeback", PathOp::Writeback),
+    ("start-writeback", PathOp::StartWriteback),
 ];
 
 const PAIRS: Words<PairOp> = &[

@@ -6,7 +6,7 @@
 use crate::tree::{BLOCK_BYTES, Mounted};
 use bento_api::{Device, Env, Errno, FileSystem, Ino, MappingKind, Result, WriteRequest, Written};
 use bento_sim::File;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
@@ -15,6 +15,7 @@ pub(crate) struct Dirty {
     file: File,
     size_bytes: u64,
     blocks: BTreeMap<u64, Box<[u8; BLOCK_BYTES]>>,
+    flights: VecDeque<Flight>,
 }
 
 /// A run of blocks that has become the file's contents, and the size with it.
@@ -35,6 +36,7 @@ impl Dirty {
             file,
             size_bytes,
             blocks: BTreeMap::new(),
+            flights: VecDeque::new(),
         })
     }
 
@@ -88,12 +90,13 @@ impl Dirty {
         self.size_bytes = size_bytes;
     }
 
-    /// Writes everything back; tells `arrived` of each piece once the file system knows it.
-    pub(crate) fn write_back(
-        &mut self,
-        sim: &Mounted,
-        mut arrived: impl FnMut(Arrived),
-    ) -> Result<()> {
+    /// Whether the file system has not been told yet that data was written.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
+    /// Writes all dirty data, and does not tell the file system yet that it was written.
+    pub(crate) fn start(&mut self, sim: &Mounted) -> Result<()> {
         let ino = sim.fstat(&self.file)?.ino;
         while let Some((&first, _)) = self.blocks.first_key_value() {
             let mut data = Vec::new();
@@ -103,55 +106,92 @@ impl Dirty {
                 };
                 data.extend_from_slice(block.as_slice());
             }
-            let offset_bytes = first * BLOCK;
-            let piece = place_and_write(sim, ino, offset_bytes, &data, self.size_bytes, true)?;
-            let end = first + piece.data.len() as u64 / BLOCK;
+            let flight = Flight::send(sim, ino, first * BLOCK, &data, self.size_bytes)?;
+            let end = first + flight.data.len() as u64 / BLOCK;
             self.blocks
                 .retain(|number, _| !(first..end).contains(number));
-            arrived(piece);
+            self.flights.push_back(flight);
         }
         Ok(())
     }
+
+    /// Tells the file system what was written, and `arrived` of each piece that it knows then.
+    pub(crate) fn finish(&mut self, sim: &Mounted, mut arrived: impl FnMut(Arrived)) -> Result<()> {
+        let ino = sim.fstat(&self.file)?.ino;
+        while let Some(flight) = self.flights.pop_front() {
+            arrived(flight.land(sim, ino, true)?);
+        }
+        Ok(())
+    }
+
+    /// Writes everything back; tells `arrived` of each piece once the file system knows it.
+    pub(crate) fn write_back(
+        &mut self,
+        sim: &Mounted,
+        mut arrived: impl FnMut(Arrived),
+    ) -> Result<()> {
+        self.finish(sim, &mut arrived)?;
+        self.start(sim)?;
+        self.finish(sim, &mut arrived)
+    }
 }
 
-/// Places reserved blocks, or the first of them that lie side by side, writes them and reports it.
-pub(crate) fn place_and_write(
-    sim: &Mounted,
-    ino: Ino,
+/// Blocks that were placed and written, of which the file system has not been told.
+struct Flight {
     offset_bytes: u64,
-    data: &[u8],
+    data: Vec<u8>,
     size_bytes: u64,
-    with_checksums: bool,
-) -> Result<Arrived> {
-    let mapping = sim.fs().place(ino, offset_bytes, data.len() as u64)?;
-    let MappingKind::Mapped { address_bytes } = mapping.kind else {
-        return Err(Errno::EIO);
-    };
-    let len = data.len().min(mapping.len_bytes as usize);
-    let data = &data[..len];
-    let checksums: Vec<u32> = data
-        .chunks(BLOCK_BYTES)
-        .map(|block| sim.env().crc32c(0, block))
-        .collect();
-    let result = sim.env().device().write(&[WriteRequest {
-        offset_bytes: address_bytes,
-        data,
-    }]);
-    let size_bytes = size_bytes.min(offset_bytes + len as u64);
-    let written = Written {
-        offset_bytes,
-        len_bytes: len as u64,
-        result,
-        size_bytes,
-        checksums: if with_checksums { &checksums } else { &[] },
-        mtime: Some(sim.env().now()),
-    };
-    sim.fs().written(ino, &written)?;
-    Ok(Arrived {
-        offset_bytes,
-        data: data.to_vec(),
-        size_bytes,
-    })
+    result: Result<()>,
+}
+
+impl Flight {
+    /// Places reserved blocks, or the first of them that lie side by side, and writes them.
+    fn send(
+        sim: &Mounted,
+        ino: Ino,
+        offset_bytes: u64,
+        data: &[u8],
+        size_bytes: u64,
+    ) -> Result<Flight> {
+        let mapping = sim.fs().place(ino, offset_bytes, data.len() as u64)?;
+        let MappingKind::Mapped { address_bytes } = mapping.kind else {
+            return Err(Errno::EIO);
+        };
+        let data = &data[..data.len().min(mapping.len_bytes as usize)];
+        let request = WriteRequest {
+            offset_bytes: address_bytes,
+            data,
+        };
+        Ok(Flight {
+            offset_bytes,
+            data: data.to_vec(),
+            size_bytes: size_bytes.min(offset_bytes + data.len() as u64),
+            result: sim.env().device().write(&[request]),
+        })
+    }
+
+    /// Tells the file system.
+    fn land(self, sim: &Mounted, ino: Ino, with_checksums: bool) -> Result<Arrived> {
+        let blocks = self.data.chunks(BLOCK_BYTES);
+        let checksums: Vec<u32> = blocks
+            .filter(|_| with_checksums)
+            .map(|block| sim.env().crc32c(0, block))
+            .collect();
+        let written = Written {
+            offset_bytes: self.offset_bytes,
+            len_bytes: self.data.len() as u64,
+            result: self.result,
+            size_bytes: self.size_bytes,
+            checksums: &checksums,
+            mtime: Some(sim.env().now()),
+        };
+        sim.fs().written(ino, &written)?;
+        Ok(Arrived {
+            offset_bytes: self.offset_bytes,
+            data: self.data,
+            size_bytes: self.size_bytes,
+        })
+    }
 }
 
 /// Writes whole blocks past the page cache and without checksums.
@@ -170,7 +210,8 @@ pub(crate) fn write_direct(
         let mut until = end_bytes.min(reserved.offset_bytes + reserved.len_bytes);
         while at < until {
             let range = (at - offset_bytes) as usize..(until - offset_bytes) as usize;
-            let piece = place_and_write(sim, ino, at, &data[range], until, false);
+            let piece = Flight::send(sim, ino, at, &data[range], until)
+                .and_then(|flight| flight.land(sim, ino, false));
             let piece = piece.inspect_err(|_| sim.fs().unreserve(ino, at, until - at))?;
             at += piece.data.len() as u64;
             until = until.max(at);

@@ -339,6 +339,12 @@ impl Run {
     }
 
     fn buffer(&mut self, number: u64, file: File, offset: u64, len: u64) -> Result<()> {
+        if self.is_in_flight(number)
+            && let Err(errno) = self.write_back(number)
+        {
+            self.sim.close(file);
+            return Err(errno);
+        }
         let data = self.data(offset, len);
         let mut dirty = match self.dirty.remove(&number) {
             Some(dirty) => {
@@ -378,6 +384,10 @@ impl Run {
         result
     }
 
+    fn is_in_flight(&self, number: u64) -> bool {
+        self.dirty.get(&number).is_some_and(Dirty::is_in_flight)
+    }
+
     fn write_all_back(&mut self) -> Result<()> {
         let numbers: Vec<u64> = self.dirty.keys().copied().collect();
         numbers
@@ -390,8 +400,10 @@ impl Run {
         let numbers: Vec<u64> = self.dirty.keys().copied().collect();
         for number in numbers {
             if !self.model.is_named(number)
-                && let Some(dirty) = self.dirty.remove(&number)
+                && let Some(mut dirty) = self.dirty.remove(&number)
             {
+                // What is under way ends first, and then nobody can see it.
+                let _ = dirty.finish(&self.sim, |_| ());
                 self.sim.close(dirty.into_file());
             }
         }
@@ -442,6 +454,11 @@ impl Run {
             PathOp::Writeback => {
                 let number = self.find(path)?;
                 return self.write_back(number);
+            }
+            PathOp::StartWriteback => {
+                let number = self.find(path)?;
+                let dirty = self.dirty.get_mut(&number);
+                return dirty.map_or(Ok(()), |dirty| dirty.start(&self.sim));
             }
         }
         self.changed(false);
@@ -504,7 +521,7 @@ impl Run {
                     .dirty
                     .get(&inode)
                     .map(|dirty| dirty.has_block_of(number));
-                if is_cut && partial == Some(true) {
+                if is_cut && partial == Some(true) || self.is_in_flight(inode) {
                     // The rest of this block is zeroed on the device, as the kernel does it.
                     self.write_back(inode)?;
                 }

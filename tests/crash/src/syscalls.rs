@@ -138,7 +138,7 @@ impl Mount {
             PathOp::Rmdir => unlinkat(&self.root, path, AtFlags::REMOVEDIR),
             PathOp::Fsync => fsync(self.file(path, OFlags::RDONLY)?),
             PathOp::Fdatasync => fdatasync(self.file(path, OFlags::RDONLY)?),
-            PathOp::Writeback => Ok(()),
+            PathOp::Writeback | PathOp::StartWriteback => Ok(()),
         }
     }
 

@@ -64,6 +64,8 @@ pub enum Class {
     Three,
     /// Long sequences by chance.
     Long,
+    /// Of those, such as take and free space on full disks.
+    Churn,
 }
 
 /// An operation with what is done to synchronise it.
@@ -190,7 +192,7 @@ impl Catalogue {
         (self.steps.len() * self.few_steps.len()) as u64
     }
 
-    /// A workload of a class; `None` behind the last. Of `Three` and `Long` there is no end.
+    /// A workload of a class; `None` behind the last. Of those by chance there is no end.
     pub fn get(&self, class: Class, index: u64) -> Option<Workload> {
         let mut rng = Rng::new(self.seed.wrapping_mul(0x9e37_79b9).wrapping_add(index));
         let mut any = || self.steps.get(rng.below(self.ones()) as usize);
@@ -210,6 +212,12 @@ impl Catalogue {
             }
             Class::Three => Some(sequence(&[any()?, any()?, any()?])),
             Class::Long => Some(long(rng)),
+            Class::Churn => {
+                let base = ["full", "mixed"][rng.below(2) as usize];
+                let count = 10 + rng.below(50);
+                let ops = (0..count).map(|_| churn_op(&mut rng)).collect();
+                Some(by_chance(base, ops))
+            }
         }
     }
 
@@ -259,7 +267,10 @@ fn long(mut rng: Rng) -> Workload {
             any_op(&mut rng)
         }
     };
-    let ops = (0..count).map(any).collect();
+    by_chance(base, (0..count).map(any).collect())
+}
+
+fn by_chance(base: &str, ops: Vec<Op>) -> Workload {
     Workload {
         base: base.to_owned(),
         ops,
@@ -277,7 +288,8 @@ fn churn_op(rng: &mut Rng) -> Op {
         0..2 => Op::path(PathOp::Create, path),
         2..6 => Op::range(RangeOp::Write, path, 0, len),
         6 => Op::range(RangeOp::Direct, path, 0, len),
-        7..9 => Op::range(RangeOp::Buffer, path, 0, len),
+        7 => Op::range(RangeOp::Buffer, path, 0, len),
+        8 => Op::path(PathOp::StartWriteback, path),
         9 => Op::number(NumberOp::Truncate, path, len / 2),
         10..12 => Op::number(NumberOp::SetXattr, path, len.min(60_000)),
         12 => Op::number(NumberOp::RemoveXattr, path, 0),
@@ -320,7 +332,8 @@ pub fn any_op(rng: &mut Rng) -> Op {
         32 => Op::number(NumberOp::RemoveXattr, path, 0),
         33..36 => Op::path(PathOp::Fsync, path),
         36 => Op::path(PathOp::Fdatasync, path),
-        37 => Op::path(PathOp::Writeback, path),
+        37 if rng.below(2) == 0 => Op::path(PathOp::Writeback, path),
+        37 => Op::path(PathOp::StartWriteback, path),
         38 => Op::Whole(WholeOp::Sync),
         _ if rng.below(2) == 0 => Op::Whole(WholeOp::Checkpoint),
         _ => Op::Whole(WholeOp::Wait),

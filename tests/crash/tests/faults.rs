@@ -3,11 +3,11 @@
 //! is there afterwards, and there is nothing to repair.
 #![forbid(unsafe_code)]
 
-use bento_api::Errno;
+use bento_api::{Errno, FileSystem};
 use bento_sim::{Operation, Rng, Sim, SimDisk};
 use logfs_crash::base::Bases;
 use logfs_crash::judge::Judge;
-use logfs_crash::op::Op;
+use logfs_crash::op::{Op, WholeOp};
 use logfs_crash::run::{Base, History, Run};
 use logfs_crash::state::{Builder, CrashState, enumerate};
 use logfs_crash::tree::Mounted;
@@ -139,6 +139,29 @@ fn every_place(operation: Operation) {
         let failed = failing.count();
         println!("{operation:?}, lasting: {lasting}: {failed} of {places} failed an operation");
         assert!(failed > 5, "hardly anything has failed");
+    }
+}
+
+/// What the shutdown ioctl does, before each operation.
+#[test]
+fn a_shutdown_at_every_step_keeps_what_was_promised() {
+    let bases = Bases::new().unwrap();
+    let ops = workload();
+    for step in 0..ops.len() {
+        let mut run = Run::start(small(&bases)).unwrap();
+        let (before, after) = ops.split_at(step);
+        before.iter().for_each(|op| run.apply(op).unwrap());
+        let changes = run.sim().disk().recorded();
+        run.sim().fs().shutdown();
+        for op in after {
+            let result = run.apply(op);
+            // Waiting for the background to commit has no result.
+            let is_refused = result.is_err() || *op == Op::Whole(WholeOp::Wait);
+            assert!(is_refused, "{op} after a shutdown: {result:?}");
+        }
+        let history = run.abandon();
+        assert_eq!(history.recording.changes.len(), changes, "written later");
+        judge_end(&history, &format!("shutdown before {}", after[0]));
     }
 }
 

@@ -203,7 +203,7 @@ fn adapted(op: &Op, sim: &Run) -> Option<Op> {
         }
         // That the path is a directory is seen to before a file system is asked.
         Op::Path(PathOp::Tmpfile, path) if kind(path) != Some(FileKind::Directory) => None,
-        Op::Path(PathOp::Writeback, _) => None,
+        Op::Path(PathOp::Writeback | PathOp::StartWriteback, _) => None,
         Op::Range(RangeOp::Buffer, path, range) => {
             Some(Op::Range(RangeOp::Write, path.clone(), *range))
         }
