@@ -86,13 +86,16 @@ pub(crate) fn mend(ctx: &mut Context<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The inode that keeps a contested block, and the place in it if that is known.
+type Keeper = (u64, Option<u64>);
+
 /// Who keeps each contested block; `None` if nothing tells. The pieces of all who claim one are
 /// added to `pieces`.
 fn keepers(
     ctx: &mut Context<'_>,
     torn: &Torn,
     pieces: &mut BTreeMap<u64, Vec<Extent>>,
-) -> BTreeMap<u64, Option<u64>> {
+) -> BTreeMap<u64, Option<Keeper>> {
     let mut keepers = BTreeMap::new();
     if torn.contested.is_empty() {
         return keepers;
@@ -115,18 +118,18 @@ fn keepers(
     keepers
 }
 
-fn keeper(ctx: &Context<'_>, address: u64, claims: &[(Owner, u64)]) -> Option<u64> {
+fn keeper(ctx: &Context<'_>, address: u64, claims: &[(Owner, u64)]) -> Option<Keeper> {
     let image = ctx.read_raw(address).ok();
     if let Some(image) = image
         && sound_kind(ctx, &image, address).is_some()
     {
-        return block::header(&image).map(|header| header.owner.get());
+        return block::header(&image).map(|header| (header.owner.get(), None));
     }
     let entry = summary_of(ctx, address)?;
     claims
         .iter()
         .find(|(owner, file_block)| is_of(&entry, *owner, *file_block))
-        .map(|(owner, _)| owner.ino)
+        .map(|(owner, file_block)| (owner.ino, Some(*file_block)))
 }
 
 fn is_in_data(ctx: &Context<'_>, address: u64) -> bool {
@@ -258,7 +261,7 @@ fn keep_confirmed(
     patient: &mut Patient,
     found: &Found,
     contested: &BTreeSet<u64>,
-    keepers: &BTreeMap<u64, Option<u64>>,
+    keepers: &BTreeMap<u64, Option<Keeper>>,
 ) {
     let mut elsewhere = Mapping::default();
     for run in found.data.iter().chain(&found.mapped) {
@@ -270,10 +273,14 @@ fn keep_confirmed(
             let address = block.start.get();
             if contested.contains(&address) {
                 match keepers.get(&address).copied().flatten() {
-                    Some(keeper) if keeper == patient.owner.ino => {
-                        patient.mapping.add(&block);
+                    Some((ino, place)) => {
+                        let is_it = ino == patient.owner.ino
+                            && place.is_none_or(|place| place == block.file_block.get());
+                        // An inode may contest a block with itself: it keeps it once.
+                        if is_it && ctx.torn.contested.insert(address) {
+                            patient.mapping.add(&block);
+                        }
                     }
-                    Some(_) => {}
                     None => patient.shared.push(block),
                 }
             } else if is_denied(ctx, patient, &elsewhere, &block) {
