@@ -77,6 +77,7 @@ impl<E: Env> LogFs<E> {
             });
         }
         let recovered = recovery::read_log(env, superblock)?;
+        recovery::check_end(env, superblock, &recovered)?;
         if recovered.has_errors {
             env.log(
                 Level::Warning,

@@ -126,6 +126,42 @@ pub fn read_log<E: Env>(env: &E, superblock: &Superblock) -> Result<Recovered> {
     })
 }
 
+/// Makes sure that the log ends where its records end: if a later record tells that the one which is
+/// missing was durable, that one is damaged, and what follows is lost to a mount: `EUCLEAN`. Looks at
+/// the whole log, but not if the last checkpoint is an unmount's and no record was started since.
+pub fn check_end<E: Env>(env: &E, superblock: &Superblock, recovered: &Recovered) -> Result<()> {
+    let ring = Ring::new(superblock);
+    let missing = recovered.start.sequence - ring.granules;
+    let uuid = superblock.header.uuid;
+    let mut reader = Reader::new(env, ring, uuid);
+    let next = reader.head(recovered.start.position)?;
+    if recovered.is_clean && !next.check(&uuid, missing, ring.bytes()) {
+        return Ok(());
+    }
+    for position in 0..ring.granules {
+        let head = reader.head(position)?;
+        let sequence = head.sequence.get();
+        // What is in the log from earlier rounds has smaller numbers.
+        if sequence > missing
+            && sequence - missing <= ring.granules
+            && head.durable_sequence.get() >= missing
+            && reader
+                .record(position, sequence, position + ring.granules)?
+                .is_some()
+        {
+            env.log(
+                Level::Error,
+                format_args!(
+                    "log: record {missing} is damaged, and record {sequence} needs it; \
+                     run fsck.logfs"
+                ),
+            );
+            return Err(Errno::EUCLEAN);
+        }
+    }
+    Ok(())
+}
+
 /// Finds the records that are whole.
 fn scan<E: Env>(reader: &mut Reader<'_, E>, tail: u64, first: u64) -> Result<Vec<Record>> {
     let mut records: Vec<Record> = Vec::new();

@@ -42,6 +42,11 @@ impl Log {
 
     /// Appends a record of items, behind none that is known to be durable.
     fn append(&mut self, items: &[(ItemHead, Vec<u8>)]) {
+        self.append_behind(0, items);
+    }
+
+    /// Appends a record of items, behind those up to `durable` that are known to be durable.
+    fn append_behind(&mut self, durable: u64, items: &[(ItemHead, Vec<u8>)]) {
         let mut body = Vec::new();
         for (head, data) in items {
             body.extend(bytemuck::bytes_of(head));
@@ -51,6 +56,7 @@ impl Log {
             magic: RECORD_MAGIC.into(),
             uuid: self.superblock.header.uuid,
             sequence: self.sequence.into(),
+            durable_sequence: durable.into(),
             len_bytes: ((RECORD_HEAD_BYTES + body.len()) as u32).into(),
             items: (items.len() as u32).into(),
             ..bytemuck::Zeroable::zeroed()
@@ -225,6 +231,26 @@ fn unflushed_transactions_never_claim_more_than_recovery_looks_at() {
         let path = format!("/{n}").into_bytes();
         assert_eq!(after.stat(&path).map(|attr| attr.size_bytes), Ok(64 << 10));
     }
+}
+
+/// A torn record is the end of the log, unless a later one tells that it was durable once.
+#[test]
+fn a_damaged_record_is_not_taken_for_the_end() {
+    let mount = |before: u64, durable: u64| {
+        let mut log = Log::new(formatted(64 * MIB));
+        let items = [log.header(5, None)];
+        (0..before).for_each(|_| log.append(&items));
+        let damaged = log.records.len();
+        log.append(&items);
+        log.records[damaged + RECORD_HEAD_BYTES + 100] ^= 1;
+        log.append_behind(durable, &items);
+        Sim::<LogFs<SimEnv>>::mount(log.write(), 1).map(drop)
+    };
+    assert_eq!(mount(1, 1), Ok(()));
+    assert_eq!(mount(1, 2), Err(Errno::EUCLEAN));
+    // Behind the checkpoint of an unmount.
+    assert_eq!(mount(0, 0), Ok(()));
+    assert_eq!(mount(0, 1), Err(Errno::EUCLEAN));
 }
 
 #[test]
