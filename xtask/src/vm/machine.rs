@@ -221,7 +221,8 @@ impl Machine {
     fn spec(&self, workspace: &Workspace, control: &Path, command: &[OsString]) -> Result<Spec> {
         let current_dir = env::current_dir().context("the current directory is gone")?;
         let shares = self.shares(control);
-        let visible = [workspace.root(), workspace.target(), &current_dir];
+        let cache = cache_dir()?;
+        let visible = [workspace.root(), workspace.target(), &current_dir, &cache];
         Ok(Spec {
             early_modules: Vec::new(),
             host_root: None,
