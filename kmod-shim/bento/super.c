@@ -92,14 +92,18 @@ static int bento_freeze_fs(struct super_block *sb)
 	return err;
 }
 
+/*
+ * What can't go on answers EIO from now on; an error here would leave everybody
+ * who wants to write waiting for ever.
+ */
 static int bento_unfreeze_fs(struct super_block *sb)
 {
 	struct bento_mount *mount = bento_m(sb);
-	int err = bento_call(mount, thaw);
 
+	bento_call(mount, thaw);
 	bento_set_frozen(mount, false);
 	bento_wake_background(mount);
-	return err;
+	return 0;
 }
 
 static int bento_show_options(struct seq_file *seq, struct dentry *root)

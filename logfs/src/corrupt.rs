@@ -63,9 +63,14 @@ impl<E: Env> Reporter<E> {
         self.read_only.load(Ordering::Relaxed)
     }
 
+    /// Whether damage has put an end to changes: `errors=remount-ro`.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
     /// Whether nothing may be changed.
     pub(crate) fn is_unchangeable(&self) -> bool {
-        self.is_read_only() || self.stopped.load(Ordering::Relaxed)
+        self.is_read_only() || self.is_stopped()
     }
 
     pub(crate) fn is_damaged(&self) -> bool {

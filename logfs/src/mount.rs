@@ -340,6 +340,11 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
         if options.commit_seconds != Options::default().commit_seconds {
             out.extend_from_slice(alloc::format!(",commit={}", options.commit_seconds).as_bytes());
         }
+        if self.reporter.is_shut_down() {
+            out.extend_from_slice(b",shutdown");
+        } else if self.reporter.is_stopped() {
+            out.extend_from_slice(b",emergency_ro");
+        }
     }
 
     fn root(&self) -> Ino {
@@ -384,11 +389,10 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
         }
     }
 
-    fn thaw(&self) -> Result<()> {
-        if self.reporter.is_read_only() {
-            Ok(())
-        } else {
-            self.begin_writing()
+    fn thaw(&self) {
+        if self.reporter.check_alive().is_ok() && !self.reporter.is_read_only() {
+            // A device that fails has shut the file system down and said so.
+            let _ = self.begin_writing();
         }
     }
 

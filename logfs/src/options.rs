@@ -36,6 +36,9 @@ impl Options {
                 b"errors=shutdown" => self.on_error = OnError::Shutdown,
                 b"errors=continue" => self.on_error = OnError::Continue,
                 b"norecovery" => self.no_recovery = true,
+                // States that are shown among the options: mount(8) hands back all it sees when it
+                // remounts.
+                b"emergency_ro" | b"shutdown" => {}
                 _ => self.parse_number(env, option)?,
             }
         }

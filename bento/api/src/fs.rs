@@ -191,10 +191,9 @@ pub trait FileSystem<E: Env>: Send + Sync + Sized + 'static {
         self.sync(true)
     }
 
-    /// Ends [`freeze`](FileSystem::freeze).
-    fn thaw(&self) -> Result<()> {
-        Ok(())
-    }
+    /// Ends [`freeze`](FileSystem::freeze). That can't be refused: a file system whose device fails
+    /// now shuts down.
+    fn thaw(&self) {}
 
     /// Does what is due in the background (commits, checkpoints) and returns in how many
     /// milliseconds it wants to be called again.

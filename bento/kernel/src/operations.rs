@@ -102,7 +102,10 @@ operations! {
     }
     sync(fs, wait: bool) { fs.sync(wait) }
     freeze(fs) { fs.freeze() }
-    thaw(fs) { fs.thaw() }
+    thaw(fs) {
+        fs.thaw();
+        Ok(())
+    }
     background(fs, next_ms: *mut u64) {
         *next_ms = fs.background();
         Ok(())

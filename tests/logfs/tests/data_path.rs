@@ -154,7 +154,7 @@ fn a_record_without_its_data_in_preallocated_space_does_not_count() {
         }])
         .unwrap();
     fs.freeze().unwrap();
-    fs.thaw().unwrap();
+    fs.thaw();
     sim.disk().record();
     fs.reserve(ino, 0, BLOCK).unwrap();
     let placed = fs.place(ino, 0, BLOCK).unwrap();

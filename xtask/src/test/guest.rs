@@ -3,6 +3,7 @@
 use super::checks::Checks;
 use super::machine::run_script;
 use crate::counts::Counts;
+use crate::deps::{self, Dependency, dependency};
 use crate::kernel::Kernel;
 use crate::vm::disk::Disk;
 use crate::vm::machine::{Machine, tail};
@@ -70,6 +71,19 @@ fn panics(workspace: &Workspace, kernel: Kernel, operations: &[&str]) -> Result<
 pub(super) fn mounting_uml(workspace: &Workspace) -> Result<Counts> {
     let machine = machine(workspace, Kernel::Uml, &["logfs"], 1)?;
     run_checks(workspace, &machine, include_str!("scripts/mounting.sh"))
+}
+
+/// What the script for failing devices uses.
+const FAULTS_NEED: &[Dependency] = &[
+    dependency("dmsetup", "dmsetup"),
+    dependency("filefrag", "e2fsprogs"),
+    dependency("perl", "perl-base"),
+];
+
+pub(super) fn faults_uml(workspace: &Workspace) -> Result<Counts> {
+    deps::need(FAULTS_NEED)?;
+    let machine = machine(workspace, Kernel::Uml, &["logfs"], 1)?;
+    run_checks(workspace, &machine, include_str!("scripts/faults.sh"))
 }
 
 /// Memory of which 50,000 files take a large part, with all that the kernel keeps of each.
