@@ -1,5 +1,6 @@
 //! Where things are: the source tree, what cargo builds, and what outlives a build.
 
+use crate::kernel::Kernel;
 use anyhow::{Context, Result};
 use cargo_metadata::{Metadata, MetadataCommand};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,8 @@ use std::{env, fs};
 /// The source tree and the directories that belong to it.
 pub(crate) struct Workspace {
     metadata: Metadata,
+    /// Whether tests that ask for UML get the kernel with KASAN, lockdep and kmemleak.
+    debug_kernel: bool,
 }
 
 impl Workspace {
@@ -19,7 +22,26 @@ impl Workspace {
             .no_deps()
             .exec()
             .with_context(|| format!("cannot read the workspace of {}", manifest.display()))?;
-        Ok(Workspace { metadata })
+        Ok(Workspace {
+            metadata,
+            debug_kernel: false,
+        })
+    }
+
+    /// The same, but [`Kernel::UmlDebug`] takes the place of [`Kernel::Uml`].
+    pub(crate) fn with_debug_kernel(self) -> Workspace {
+        Workspace {
+            debug_kernel: true,
+            ..self
+        }
+    }
+
+    /// The kernel to boot where `wanted` is asked for.
+    pub(crate) fn kernel(&self, wanted: Kernel) -> Kernel {
+        match wanted {
+            Kernel::Uml if self.debug_kernel => Kernel::UmlDebug,
+            kernel => kernel,
+        }
     }
 
     /// The top of the source tree.

@@ -78,6 +78,9 @@ const DISK_BYTES: u64 = 2 << 30;
 /// Sparse: only what is written takes space.
 const LOG_BYTES: u64 = 32 << 30;
 
+/// Power cuts that one machine verifies: booting takes about as long as one of them.
+const CUTS_PER_MACHINE: usize = 5;
+
 /// How long a single script may take, emulated.
 const TIME_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -178,49 +181,61 @@ impl<'a> Demo<'a> {
         );
         ensure!(log.len() > start, "nothing was written");
         let mut chance = fastrand::Rng::with_seed(seed);
-        for number in 1..=cuts {
-            let cut = chance.usize(start..=log.len());
-            self.recover(file_system, &log, cut, &mut chance)
-                .with_context(|| format!("after power cut {number} of --seed {seed}"))?;
+        let cuts: Vec<usize> = (0..cuts).map(|_| chance.usize(start..=log.len())).collect();
+        for cuts in cuts.chunks(CUTS_PER_MACHINE) {
+            self.recover(file_system, &log, cuts, &mut chance)
+                .with_context(|| format!("after power cuts of --seed {seed}"))?;
         }
         println!("Nothing that was fsynced is lost, nothing had to be repaired");
         Ok(())
     }
 
+    /// Makes the disks as some power cuts leave them, and has them verified.
     fn recover(
         &self,
         file_system: FileSystem,
         log: &Log,
-        cut: usize,
+        cuts: &[usize],
         chance: &mut fastrand::Rng,
     ) -> Result<()> {
-        let path = self.dir.path().join("disk");
-        let image = sparse(&path, DISK_BYTES)?;
-        let losses = log.cut_power(cut, &File::options().write(true).open(&image)?, chance)?;
-        let synced: Vec<_> = log
-            .marks(cut)
-            .filter(|mark| mark.parse::<u32>().is_ok())
-            .collect();
-        println!(
-            "  power cut at {cut} of {}: {} writes dropped, {} torn; verifying {} fsync points",
-            log.len(),
-            losses.dropped,
-            losses.torn,
-            synced.len()
-        );
-        let synced = ("SYNCED", synced.join(" "));
-        let outcome = self.run(
-            file_system,
-            &[Disk::File(image)],
-            scripts::RECOVER,
-            &[synced],
-        );
+        let mut disks = Vec::new();
+        let mut variables = vec![("COUNT".to_owned(), cuts.len().to_string())];
+        for (index, &cut) in cuts.iter().enumerate() {
+            let image = sparse(&self.dir.path().join(format!("disk{index}")), DISK_BYTES)?;
+            let losses = log.cut_power(cut, &File::options().write(true).open(&image)?, chance)?;
+            let synced: Vec<_> = log
+                .marks(cut)
+                .filter(|mark| mark.parse::<u32>().is_ok())
+                .collect();
+            println!(
+                "  power cut at {cut} of {}: {} writes dropped, {} torn; verifying {} fsync points",
+                log.len(),
+                losses.dropped,
+                losses.torn,
+                synced.len()
+            );
+            variables.push((format!("SYNCED{index}"), synced.join(" ")));
+            disks.push(Disk::File(image));
+        }
+        let outcome = self.run(file_system, &disks, scripts::RECOVER, &variables);
         if outcome.is_err() {
-            let kept = self.workspace.target().join("demo-failed-disk");
-            std::fs::copy(&path, &kept)?;
-            println!("The disk as it was then is kept in {}", kept.display());
+            self.keep_failed_disk(cuts)?;
         }
         outcome.map(drop)
+    }
+
+    /// Keeps the disk that the script for recovery came to.
+    fn keep_failed_disk(&self, cuts: &[usize]) -> Result<()> {
+        let index = std::fs::read_to_string(self.dir.path().join("exchange/disk"))?;
+        let index: usize = index.trim().parse()?;
+        let kept = self.workspace.target().join("demo-failed-disk");
+        std::fs::rename(self.dir.path().join(format!("disk{index}")), &kept)?;
+        println!(
+            "The disk as it was after the cut at {} is kept in {}",
+            cuts.get(index).context("no such disk")?,
+            kept.display()
+        );
+        Ok(())
     }
 
     /// Does the same work on `file_system` and ext4.
@@ -243,7 +258,7 @@ impl<'a> Demo<'a> {
         file_system: FileSystem,
         disks: &[Disk],
         script: &str,
-        variables: &[(&str, String)],
+        variables: &[(String, String)],
     ) -> Result<String> {
         let mut command = vec!["env".into(), format!("FS={}", file_system.name()).into()];
         let paths = [

@@ -35,21 +35,26 @@ dmsetup remove --noudevsync --retry logfs-demo
 echo $number
 "#;
 
-/// Checks the disk as the power cut left it, mounts it, verifies the files in the lists named by
-/// `$SYNCED`, and checks again.
+/// Checks each of `$COUNT` disks as a power cut left it, mounts it, verifies the files in the lists
+/// that `$SYNCED0` and so on name, and checks again. `disk` says which it came to.
 pub(super) const RECOVER: &str = r#"
 set -e
-if [ $FS = ext4 ]; then
-    fsck.ext4 -p $DISK0 >&2 || [ $? -eq 1 ]
-else
-    fsck -t $FS -f -n $DISK0 >&2
-fi
-mount -t $FS $DISK0 /mnt
-for number in $SYNCED; do
-    (cd /mnt/tree && sha256sum --check --quiet $EXCHANGE/synced-$number)
+for index in $(seq 0 $((COUNT - 1))); do
+    echo $index > $EXCHANGE/disk
+    disk=DISK$index synced=SYNCED$index
+    disk=${!disk}
+    if [ $FS = ext4 ]; then
+        fsck.ext4 -p $disk >&2 || [ $? -eq 1 ]
+    else
+        fsck -t $FS -f -n $disk >&2
+    fi
+    mount -t $FS $disk /mnt
+    for number in ${!synced}; do
+        (cd /mnt/tree && sha256sum --check --quiet $EXCHANGE/synced-$number >&2)
+    done
+    umount /mnt
+    fsck -t $FS -f -n $disk >&2
 done
-umount /mnt
-fsck -t $FS -f -n $DISK0 >&2
 "#;
 
 /// The same real work on any file system, timed. Each line of the output: what, seconds, flushes and

@@ -86,6 +86,12 @@ pub(super) fn faults_uml(workspace: &Workspace) -> Result<Counts> {
     run_checks(workspace, &machine, include_str!("scripts/faults.sh"))
 }
 
+pub(super) fn allocations(workspace: &Workspace) -> Result<Counts> {
+    deps::need(FAULTS_NEED)?;
+    let machine = machine(workspace, Kernel::UmlDebug, &["logfs"], 1)?;
+    run_checks(workspace, &machine, include_str!("scripts/allocations.sh"))
+}
+
 /// Memory of which 50,000 files take a large part, with all that the kernel keeps of each.
 const LITTLE_MEMORY_MIB: u64 = 192;
 

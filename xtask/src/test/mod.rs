@@ -5,6 +5,7 @@ mod crash;
 mod exercise;
 mod fsx;
 mod guest;
+mod hostile;
 mod machine;
 mod pjdfstest;
 mod power_cuts;
@@ -17,7 +18,7 @@ use crate::demo;
 use crate::deps;
 use crate::kmod;
 use crate::workspace::Workspace;
-use Length::{Long, Short};
+use Length::{Asked, Long, Short};
 use anyhow::{Result, bail};
 use clap::Args;
 use std::process::ExitCode;
@@ -35,6 +36,10 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "parts")]
     quick: bool,
 
+    /// Boot the kernel with KASAN, lockdep and kmemleak wherever a part boots UML.
+    #[arg(long)]
+    debug_kernel: bool,
+
     /// List the parts and what each does, and run nothing.
     #[arg(long)]
     list: bool,
@@ -50,11 +55,14 @@ struct Part {
     run: fn(&Workspace) -> Result<Counts>,
 }
 
-/// Whether `--quick` leaves a part out.
+/// When a part runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Length {
     Short,
+    /// `--quick` leaves it out.
     Long,
+    /// Only if it is named: it takes a kernel that is long in the making.
+    Asked,
 }
 
 const fn part(
@@ -106,6 +114,8 @@ const PARTS: &[Part] = &[
     part("fsx-stock", "fsx on logfs in Debian's kernel, 20,000 operations", Long, has_logfs, fsx::logfs_stock),
     part("exercise-ext4", "exercise on ext4: shows that the program works", Long, anywhere, exercise::ext4),
     part("exercise-uml", "buffered and direct operations on logfs in the UML kernel", Long, has_logfs, exercise::logfs_uml),
+    part("allocations", "allocations that fail under logfs, in the debug kernel; only if named", Asked, has_logfs, guest::allocations),
+    part("hostile", "5000 damaged disks mounted and used in the debug kernel; only if named", Asked, has_logfs, hostile::logfs),
 ];
 
 fn anywhere(_: &Workspace) -> bool {
@@ -134,7 +144,10 @@ fn has_logfs_fuse(workspace: &Workspace) -> bool {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let workspace = Workspace::find()?;
+    let mut workspace = Workspace::find()?;
+    if arguments.debug_kernel {
+        workspace = workspace.with_debug_kernel();
+    }
     let parts = select(arguments, &workspace)?;
     if arguments.list {
         for part in &parts {
@@ -172,7 +185,12 @@ fn select(arguments: &Arguments, workspace: &Workspace) -> Result<Vec<&'static P
     }
     let is_wanted = |part: &&Part| {
         if arguments.parts.is_empty() {
-            !(arguments.quick && part.length == Long) && (part.is_there)(workspace)
+            let is_due = match part.length {
+                Short => true,
+                Long => !arguments.quick,
+                Asked => arguments.list,
+            };
+            is_due && (part.is_there)(workspace)
         } else {
             arguments.parts.iter().any(|name| name == part.name)
         }

@@ -19,6 +19,7 @@ const FAULTS: &[&str] = &[
     "possible recursive locking",
     "possible circular locking",
     "unregister_netdevice: waiting",
+    "unreferenced object",
 ];
 
 /// Bits of `/proc/sys/kernel/tainted` that a fault sets: bad page, oops, warning, soft lockup.
@@ -69,6 +70,7 @@ mod tests {
             "Kernel panic - not syncing: Attempted to kill init!",
             "[  243.9] INFO: task mount:77 blocked for more than 120 seconds.",
             "[    3.1] Oops: 0000 [#1] PREEMPT SMP NOPTI",
+            "[   31.2] unreferenced object 0x00000000623ff000 (size 64):",
         ] {
             assert_eq!(faults(line), [line]);
         }

@@ -76,6 +76,9 @@ pub(crate) struct Outcome {
     pub(crate) console: String,
 }
 
+/// How much longer things may take in a kernel that watches itself.
+const DEBUG_PATIENCE: u32 = 10;
+
 /// What a kernel says when it starts its first process.
 const FIRST_PROCESS: &str = "Run /init as init process";
 
@@ -154,7 +157,11 @@ impl Machine {
         let child = machine.spawn().with_context(|| cannot_run(&machine))?;
         drop(machine);
         let carriers = streams.carry(self.capture);
-        let ended = wait(child, self.time_limit);
+        let patience = match self.kernel {
+            Kernel::Stock | Kernel::Uml => 1,
+            Kernel::UmlDebug => DEBUG_PATIENCE,
+        };
+        let ended = wait(child, self.time_limit * patience);
         let (stdout, stderr) = carriers.finish();
         let console = fs::read(&console_log).unwrap_or_default();
         let console = String::from_utf8_lossy(&console).replace('\r', "");

@@ -124,6 +124,7 @@ impl Machine {
         if !cfg!(target_arch = "x86_64") {
             bail!("virtual machines are for x86-64 hosts so far");
         }
+        let kernel = workspace.kernel(kernel);
         Ok(Machine {
             kernel,
             hardware: Hardware {
@@ -131,7 +132,11 @@ impl Machine {
                     Kernel::Stock => 2,
                     Kernel::Uml | Kernel::UmlDebug => 1,
                 },
-                mem_bytes: 2 << 30,
+                mem_bytes: match kernel {
+                    Kernel::Stock | Kernel::Uml => 2 << 30,
+                    // KASAN has a byte for every eight, and keeps what was freed for a while.
+                    Kernel::UmlDebug => 3 << 30,
+                },
             },
             disks: Vec::new(),
             time_limit: Duration::from_secs(3600),
