@@ -4,7 +4,8 @@
 //! last pass finds nothing wrong with what the check itself has done.
 
 use crate::context::{Context, NOBODY};
-use crate::map::{Kind, bit, set_bit};
+use crate::in_use::{Bits, bit, set_bit};
+use crate::map::Kind;
 use crate::segments::{edit_entry, read_header};
 use logfs_format::{
     BlockKind, INODES_PER_BLOCK, InoAddress, Inode, InodeBlockHead, SegmentEntry, SegmentHeader,
@@ -121,7 +122,7 @@ fn new_segment(ctx: &mut Context<'_>, kind: SegmentKind) -> Option<u64> {
         .into_iter()
         .find(|&segment| ctx.map.claimed(segment).is_none())?;
     ctx.map.set_kind(segment, Kind::Known(kind));
-    ctx.map.set_marked(segment, Box::new([0; 1024]));
+    ctx.map.set_marked(segment, &[0; size_of::<Bits>()]);
     write_header(ctx, segment, kind);
     edit_entry(ctx, segment, |entry| {
         *entry = SegmentEntry {
@@ -207,7 +208,7 @@ fn new_inode_block(ctx: &mut Context<'_>) -> Option<(u64, u32)> {
         Some(found) => found,
         None => (new_segment(ctx, SegmentKind::Inodes)?, 1),
     };
-    ctx.map.claim_in(segment, index).ok()?;
+    ctx.map.claim_in(segment, index, 1).ok()?;
     mark(ctx, segment, index, true);
     let address = ctx.layout.segment_start(segment) + u64::from(index);
     let image = ctx.new_block(BlockKind::Inodes, address, NOBODY);

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 /// Blocks read from the device at a time.
-pub(crate) const RUN_BLOCKS: u64 = 256;
+pub(crate) const RUN_BLOCKS: u64 = 32;
 
 /// Images of blocks, by address.
 pub(crate) type Images = BTreeMap<u64, Box<[u8]>>;
@@ -48,6 +48,15 @@ impl fmt::Display for Unusable {
 pub(crate) struct Owner {
     pub(crate) ino: u64,
     pub(crate) generation: u32,
+}
+
+impl Owner {
+    pub(crate) fn of(ino: u64, inode: &Inode) -> Owner {
+        Owner {
+            ino,
+            generation: inode.generation.get(),
+        }
+    }
 }
 
 /// The owner of blocks that belong to no inode.
@@ -190,6 +199,20 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
+    /// Says that blocks will be read soon; those that follow each other are asked for at once.
+    pub(crate) fn read_ahead(&self, blocks: impl IntoIterator<Item = u64>) {
+        let is_inside = |address: &u64| *address < self.layout.total_blocks;
+        let mut blocks = blocks.into_iter().filter(is_inside).peekable();
+        while let Some(start) = blocks.next() {
+            let mut end = start + 1;
+            while let Some(next) = blocks.next_if(|next| (start..=end).contains(next)) {
+                end = end.max(next + 1);
+            }
+            let bytes = |blocks: u64| blocks * BLOCK_BYTES as u64;
+            self.device.read_ahead(bytes(start), bytes(end - start));
+        }
+    }
+
     /// Reads a run of blocks as they will be.
     pub(crate) fn read_run(&self, address: u64, count: u64) -> Result<Vec<u8>, Unusable> {
         let end = address.checked_add(count).ok_or(Unusable::Outside)?;
@@ -203,13 +226,19 @@ impl<'a> Context<'a> {
                 buffer: &mut buffer,
             }])
             .map_err(Unusable::Unreadable)?;
+        self.apply_images(address, &mut buffer);
+        Ok(buffer)
+    }
+
+    /// Makes blocks that were read before what they will be.
+    pub(crate) fn apply_images(&self, address: u64, blocks: &mut [u8]) {
+        let end = address + (blocks.len() / BLOCK_BYTES) as u64;
         for (at, image) in self.images.range(address..end) {
             let start = (at - address) as usize * BLOCK_BYTES;
-            if let Some(place) = buffer.get_mut(start..start + BLOCK_BYTES) {
+            if let Some(place) = blocks.get_mut(start..start + BLOCK_BYTES) {
                 place.copy_from_slice(image);
             }
         }
-        Ok(buffer)
     }
 
     /// Reads a block as it will be, whatever it holds.
@@ -288,6 +317,12 @@ impl<'a> Context<'a> {
         let place = InoAddress::from_ino(ino)?;
         let image = self.read(place.block, BlockKind::Inodes).ok()?;
         block::view(&image, place.offset()).copied()
+    }
+
+    /// An inode that the sweep has found, as the headers of its blocks name it.
+    pub(crate) fn owner(&self, ino: u64) -> Option<Owner> {
+        self.inodes.get(ino)?;
+        Some(Owner::of(ino, &self.read_inode(ino)?))
     }
 
     /// A new block with its header.

@@ -1,31 +1,35 @@
 //! File data: what the summaries of data segments say about it, and its checksums.
 
 use crate::context::{Context, NOBODY, Owner, RUN_BLOCKS};
+use crate::extents::part;
 use crate::map::Kind;
 use crate::{Object, Problem};
 use logfs_format::{
     BLOCK_BYTES, BlockKind, Extent, SegmentKind, SummaryEntry, block, header_blocks,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// Summary blocks kept in memory: files written one after the other share them.
-const CACHED_MAX: usize = 128;
+const CACHED_MAX: usize = 16;
 
 /// The second witness of each data extent.
 pub(crate) struct Witness {
     /// Whether data is to be read.
     check_data: bool,
-    /// Sound summary blocks; `None` for a damaged one that stays so.
-    cache: HashMap<u64, Option<Box<[u8]>>>,
+    /// Summary blocks by address, the last one used in front.
+    cache: VecDeque<(u64, Summary)>,
     /// Summary blocks that were looked at, one bit for each in a segment.
     seen: HashMap<u64, u64>,
 }
+
+/// A summary block if it is sound; `None` for a damaged one that stays so.
+type Summary = Option<Box<[u8]>>;
 
 impl Witness {
     pub(crate) fn new(check_data: bool) -> Witness {
         Witness {
             check_data,
-            cache: HashMap::new(),
+            cache: VecDeque::new(),
             seen: HashMap::new(),
         }
     }
@@ -40,64 +44,69 @@ impl Witness {
         if ctx.map.kind(segment) != Kind::Known(SegmentKind::Data) {
             return true;
         }
+        let reads_data = self.check_data && !extent.is_unwritten();
         let mut same = true;
         let mut checksums = Vec::new();
-        for index in 0..u64::from(extent.len.get()) {
-            let (address, file_block) = (start + index, extent.file_block.get() + index);
-            let entry = self.entry(ctx, address);
-            checksums.push(entry.and_then(|entry| entry.checksum()));
-            let summary = ctx
-                .layout
-                .summary_entry(address)
-                .map(|(summary, _)| summary);
-            if summary.is_some_and(|summary| ctx.rebuilt_summaries.contains(&summary)) {
-                write_entry(ctx, owner, address, file_block, None);
-            } else if let Some(entry) = entry
-                && same
-            {
-                same = !differs(ctx, owner, address, file_block, &entry);
+        let mut index = 0;
+        while index < extent.len.get() {
+            let Some((summary, offset)) = ctx.layout.summary_entry(start + u64::from(index)) else {
+                break;
+            };
+            let slots = (BLOCK_BYTES - offset) / size_of::<SummaryEntry>();
+            let rest = part(extent, index, extent.len.get() - index);
+            let part = part(&rest, 0, rest.len.get().min(slots as u32));
+            let len = part.len.get() as usize;
+            let image = self.summary(ctx, summary);
+            let entries = image.and_then(|image| block::array(image, offset, len));
+            let entries: &[SummaryEntry] = entries.unwrap_or(&[]);
+            if ctx.rebuilt_summaries.contains(&summary) {
+                write_entries(ctx, owner, &part);
+            } else if same {
+                same = !differ(ctx, owner, &part, entries);
             }
+            if reads_data {
+                let known = entries.iter().map(SummaryEntry::checksum);
+                checksums.extend(known.chain(std::iter::repeat(None)).take(len));
+            }
+            index += part.len.get();
         }
-        if self.check_data && !extent.is_unwritten() {
+        if reads_data {
             check_data(ctx, owner, extent, &checksums);
         }
         same
     }
 
-    fn entry(&mut self, ctx: &mut Context<'_>, address: u64) -> Option<SummaryEntry> {
-        let (summary, offset) = ctx.layout.summary_entry(address)?;
-        let image = self.summary(ctx, summary)?;
-        block::view(image, offset).copied()
-    }
-
     /// A summary block if it is sound.
-    fn summary(&mut self, ctx: &mut Context<'_>, summary: u64) -> Option<&[u8]> {
-        if self.cache.len() >= CACHED_MAX {
-            self.cache.clear();
-        }
-        let image = match self.cache.entry(summary) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                let (segment, index) = ctx.layout.segment_of(summary).unwrap_or_default();
-                *self.seen.entry(segment).or_default() |= 1 << (index & 63);
-                entry.insert(match ctx.read(summary, BlockKind::Summary) {
-                    Ok(image) => Some(image),
-                    Err(why) => {
-                        let problem = Problem::SummaryDamaged {
-                            address: summary,
-                            fault: why.to_string(),
-                        };
-                        if ctx.fix(Object::Segment(segment), problem) {
-                            let image = ctx.new_block(BlockKind::Summary, summary, NOBODY);
-                            ctx.replace(summary, image);
-                            ctx.rebuilt_summaries.insert(summary);
-                        }
-                        None
-                    }
-                })
+    fn summary(&mut self, ctx: &mut Context<'_>, address: u64) -> Option<&[u8]> {
+        let cached = self.cache.iter().position(|(at, _)| *at == address);
+        let entry = match cached.and_then(|at| self.cache.remove(at)) {
+            Some(entry) => entry,
+            None => {
+                self.cache.truncate(CACHED_MAX - 1);
+                (address, self.read(ctx, address))
             }
         };
-        image.as_deref()
+        self.cache.push_front(entry);
+        self.cache.front()?.1.as_deref()
+    }
+
+    fn read(&mut self, ctx: &mut Context<'_>, address: u64) -> Summary {
+        let (segment, index) = ctx.layout.segment_of(address).unwrap_or_default();
+        *self.seen.entry(segment).or_default() |= 1 << (index & 63);
+        let why = match ctx.read(address, BlockKind::Summary) {
+            Ok(image) => return Some(image),
+            Err(why) => why,
+        };
+        let problem = Problem::SummaryDamaged {
+            address,
+            fault: why.to_string(),
+        };
+        if ctx.fix(Object::Segment(segment), problem) {
+            let image = ctx.new_block(BlockKind::Summary, address, NOBODY);
+            ctx.replace(address, image);
+            ctx.rebuilt_summaries.insert(address);
+        }
+        None
     }
 
     /// Looks at the summaries that no file has led to.
@@ -105,11 +114,21 @@ impl Witness {
         let heads = header_blocks(SegmentKind::Data, ctx.layout.segment_blocks);
         for segment in ctx.map.of_kind(SegmentKind::Data) {
             let seen = self.seen.get(&segment).copied().unwrap_or(0);
-            for index in (1..heads).filter(|index| seen & (1 << index) == 0) {
-                let address = ctx.layout.segment_start(segment) + u64::from(index);
+            let start = ctx.layout.segment_start(segment);
+            let unseen = (1..heads).filter(|index| seen & (1 << index) == 0);
+            let unseen: Vec<u64> = unseen.map(|index| start + u64::from(index)).collect();
+            ctx.read_ahead(unseen.iter().copied());
+            for address in unseen {
                 let _ = self.summary(ctx, address);
             }
         }
+    }
+}
+
+fn write_entries(ctx: &mut Context<'_>, owner: Owner, extent: &Extent) {
+    for index in 0..u64::from(extent.len.get()) {
+        let (address, file_block) = (extent.start.get() + index, extent.file_block.get() + index);
+        write_entry(ctx, owner, address, file_block, None);
     }
 }
 
@@ -166,18 +185,15 @@ pub(crate) fn is_of(entry: &SummaryEntry, owner: Owner, file_block: u64) -> bool
         && entry.file_block() == file_block
 }
 
-fn differs(
-    ctx: &mut Context<'_>,
-    owner: Owner,
-    address: u64,
-    file_block: u64,
-    entry: &SummaryEntry,
-) -> bool {
-    if is_of(entry, owner, file_block) {
+/// Whether summary entries are not of the blocks of an extent; the first that isn't is reported.
+fn differ(ctx: &mut Context<'_>, owner: Owner, extent: &Extent, entries: &[SummaryEntry]) -> bool {
+    let mut pairs = (extent.file_block.get()..).zip(entries);
+    let other = pairs.find(|(file_block, entry)| !is_of(entry, owner, *file_block));
+    let Some((file_block, entry)) = other else {
         return false;
-    }
+    };
     let problem = Problem::SummaryDiffers {
-        address,
+        address: extent.start.get() + (file_block - extent.file_block.get()),
         ino: entry.ino.get(),
         generation: entry.generation.get(),
         file_block: entry.file_block(),

@@ -1,7 +1,6 @@
 //! One block of a directory: making it usable, and changing its entries.
 
 use crate::context::{Context, Owner, Unusable};
-use crate::inode_table::InodeInfo;
 use crate::{Object, Problem, extents, index};
 use bento_api::FileKind;
 use logfs_format::dir::{ENTRY_BYTES_MIN, Entry, EntryHead, entries, entry_at, name_ok};
@@ -49,9 +48,8 @@ fn is_its_own(ctx: &Context<'_>, image: &[u8], address: u64, why: &Unusable) -> 
         block::check_header(image, BlockKind::Directory, &ctx.uuid(), address).is_ok();
     let is_anothers = match *why {
         Unusable::Foreign { owner, generation } => ctx
-            .inodes
-            .get(owner)
-            .is_some_and(|info| info.generation == generation),
+            .owner(owner)
+            .is_some_and(|owner| owner.generation == generation),
         _ => false,
     };
     is_directory && !is_anothers
@@ -130,8 +128,8 @@ pub(crate) fn remove(ctx: &mut Context<'_>, address: u64, offset: usize) {
 }
 
 /// File block and address of each block of a directory.
-pub(crate) fn blocks(ctx: &mut Context<'_>, info: &InodeInfo, inode: &Inode) -> Vec<(u64, u64)> {
-    extents::read(ctx, info.owner(), inode)
+pub(crate) fn blocks(ctx: &mut Context<'_>, owner: Owner, inode: &Inode) -> Vec<(u64, u64)> {
+    extents::read(ctx, owner, inode)
         .into_iter()
         .flat_map(|extent| {
             let (file_block, start) = (extent.file_block.get(), extent.start.get());
@@ -142,14 +140,12 @@ pub(crate) fn blocks(ctx: &mut Context<'_>, info: &InodeInfo, inode: &Inode) -> 
 
 /// Removes the first entry of a directory that names an inode. Count and index follow.
 pub(crate) fn remove_name(ctx: &mut Context<'_>, dir: u64, ino: u64) {
-    let Some(info) = ctx.inodes.get(dir) else {
-        return;
-    };
     let Some(inode) = ctx.read_inode(dir) else {
         return;
     };
-    for (_, address) in blocks(ctx, &info, &inode) {
-        let Ok(image) = ctx.read_owned(address, BlockKind::Directory, info.owner()) else {
+    let owner = Owner::of(dir, &inode);
+    for (_, address) in blocks(ctx, owner, &inode) {
+        let Ok(image) = ctx.read_owned(address, BlockKind::Directory, owner) else {
             continue;
         };
         let found = entries(&image)
@@ -162,7 +158,7 @@ pub(crate) fn remove_name(ctx: &mut Context<'_>, dir: u64, ino: u64) {
                 let count = inode.dir_entries.get().saturating_sub(1);
                 inode.dir_entries = count.into();
             });
-            let _ = index::refresh(ctx, &info);
+            let _ = index::refresh(ctx, dir);
             return;
         }
     }

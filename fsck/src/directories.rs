@@ -1,11 +1,12 @@
 //! Pass 3: the entries of every directory, and its index.
 
-use crate::context::{Context, Owner};
+use crate::context::{Context, Owner, RUN_BLOCKS};
+use crate::in_use::set_bit;
 use crate::index::Keys;
 use crate::inode_table::InodeInfo;
-use crate::map::{Kind, bit, set_bit};
+use crate::map::Kind;
 use crate::segments::{self, edit_header};
-use crate::{Failure, Object, Problem, dir_block, index};
+use crate::{Failure, Object, Problem, ahead, dir_block, index};
 use bento_api::FileKind;
 use logfs_format::dir::{
     ENTRY_ALIGN, ENTRY_HEAD_BYTES, EntryHead, entries, hash_name, index_key, name_ok,
@@ -19,12 +20,19 @@ const PASS: u32 = 3;
 /// How often a big directory tells of progress, in directories.
 const STEP: usize = 256;
 
+/// Directories whose blocks are asked for at a time, before they are checked.
+const AHEAD: usize = 16;
+
 pub(crate) fn check(ctx: &mut Context<'_>) -> Result<(), Failure> {
     let dirs = ctx.inodes.directories();
     let max = dirs.len();
-    for (at, dir) in dirs.into_iter().enumerate() {
+    for (at, &dir) in dirs.iter().enumerate() {
         if at % STEP == 0 {
             ctx.progress(PASS, at as u64, max as u64)?;
+        }
+        if at % AHEAD == 0 {
+            let soon = dirs.iter().skip(at + AHEAD).take(AHEAD);
+            ahead::directories(ctx, soon.copied());
         }
         if let Some(info) = ctx.inodes.get(dir) {
             check_one(ctx, &info);
@@ -49,8 +57,9 @@ fn check_one(ctx: &mut Context<'_>, info: &InodeInfo) {
         // Which blocks are its own is not sure: what can be read of it still counts.
         ctx.gaps.names = true;
     }
+    let owner = Owner::of(info.ino, &inode);
     let mut walk = Walk {
-        owner: info.owner(),
+        owner,
         hash_key: hash_key(ctx),
         seen: Seen::default(),
         done: Vec::new(),
@@ -59,10 +68,16 @@ fn check_one(ctx: &mut Context<'_>, info: &InodeInfo) {
         removed: 0,
         renamed: false,
     };
-    for (file_block, address) in dir_block::blocks(ctx, info, &inode) {
-        walk.block(ctx, file_block, address);
-        if ctx.restart {
-            return;
+    let blocks = dir_block::blocks(ctx, owner, &inode);
+    let mut runs = blocks.chunks(RUN_BLOCKS as usize).peekable();
+    while let Some(run) = runs.next() {
+        let next = runs.peek().copied().unwrap_or(&[]);
+        ctx.read_ahead(next.iter().map(|(_, address)| *address));
+        for &(file_block, address) in run {
+            walk.block(ctx, file_block, address);
+            if ctx.restart {
+                return;
+            }
         }
     }
     let sound = walk.sound && !info.damaged;
@@ -78,7 +93,7 @@ fn check_one(ctx: &mut Context<'_>, info: &InodeInfo) {
         sound,
         is_changed,
     };
-    let nodes = index::check(ctx, info.owner(), &inode, keys);
+    let nodes = index::check(ctx, owner, &inode, keys);
     ctx.inodes.update(info.ino, |info| info.counted += nodes);
 }
 
@@ -358,7 +373,7 @@ pub(crate) fn find_hidden(ctx: &mut Context<'_>, ino: u64) -> Option<bool> {
             if ctx
                 .map
                 .marked(segment)
-                .is_some_and(|marks| bit(marks, index))
+                .is_some_and(|marks| marks.has(index))
             {
                 return None;
             }

@@ -27,8 +27,6 @@ pub(crate) struct Mapped {
     pub(crate) is_torn: bool,
     /// Something is wrong and stays so.
     pub(crate) damaged: bool,
-    /// The parts that make sense.
-    pieces: Vec<Extent>,
     /// Blocks that something else has claimed before.
     contested: Vec<u64>,
 }
@@ -61,7 +59,7 @@ pub(crate) fn check(
         found(ctx, owner, &mut mapped, fault);
     }
     if mapped.is_torn {
-        let pieces = std::mem::take(&mut mapped.pieces);
+        let pieces = pieces(ctx, owner, inode, kind);
         ctx.torn.inodes.insert(owner.ino, pieces);
     }
     mapped
@@ -99,6 +97,13 @@ pub(crate) fn inline(inode: &Inode) -> Vec<Extent> {
         .unwrap_or_default()
 }
 
+/// The root of an inode's extent tree.
+pub(crate) fn tree_root(inode: &Inode) -> u64 {
+    let mut root = [0; 8];
+    root.copy_from_slice(&inode.inline[..8]);
+    u64::from_le_bytes(root)
+}
+
 /// How many of the extents in an inode look like some, for a count that can't be.
 pub(crate) fn plausible(ctx: &Context<'_>, inode: &Inode) -> u16 {
     let extents: &[Extent] = block::array(&inode.inline, 0, INLINE_EXTENTS).unwrap_or(&[]);
@@ -121,13 +126,11 @@ fn each<'c>(
         }
         return tree::Walked::default();
     }
-    let mut root = [0; 8];
-    root.copy_from_slice(&inode.inline[..8]);
     let tree = Tree {
         kind: BlockKind::ExtentNode,
         record_bytes: size_of::<Extent>(),
         owner,
-        root: u64::from_le_bytes(root),
+        root: tree_root(inode),
     };
     tree::walk(ctx, &tree, purpose, &mut |ctx, _, record| {
         if let Some(extent) = block::view(record, 0) {
@@ -184,22 +187,21 @@ fn check_one(
     claimed
 }
 
-/// Claims the blocks of an extent, and keeps the parts of it that could be claimed or are contested.
+/// Claims the blocks of an extent.
 fn claim(
     ctx: &mut Context<'_>,
     mapped: &mut Mapped,
     is_data: bool,
     extent: &Extent,
 ) -> Result<(), Problem> {
+    let (start, len) = (extent.start.get(), extent.len.get());
+    if may_have(ctx, is_data, start).is_ok() && ctx.map.claim_run(start, len).is_ok() {
+        mapped.blocks += u64::from(len);
+        return Ok(());
+    }
     let mut result = Ok(());
-    let mut piece: Option<Extent> = None;
-    for index in 0..extent.len.get() {
-        let address = extent.start.get() + u64::from(index);
-        let claimed = if is_data && in_metadata(ctx, address) {
-            Err(Refusal::Metadata)
-        } else {
-            ctx.map.claim(address)
-        };
+    for address in start..start + u64::from(len) {
+        let claimed = may_have(ctx, is_data, address).and_then(|()| ctx.map.claim(address));
         match claimed {
             Ok(()) => mapped.blocks += 1,
             Err(refusal) => {
@@ -207,22 +209,50 @@ fn claim(
                     mapped.contested.push(address);
                 }
                 result = result.and(Err(tree::refused(address, refusal)));
-                if refusal != Refusal::Taken {
-                    mapped.pieces.extend(piece.take());
-                    continue;
-                }
             }
         }
-        let grown = piece.map_or(0, |piece| piece.len.get()) + 1;
-        let first = index + 1 - grown;
-        let flags = extent.flags.get() & Extent::UNWRITTEN;
-        piece = Some(Extent {
-            flags: if is_data { flags } else { 0 }.into(),
-            ..part(extent, first, grown)
-        });
     }
-    mapped.pieces.extend(piece);
     result
+}
+
+/// Whether a block is where those of a file, or of something else, can be.
+fn may_have(ctx: &Context<'_>, is_data: bool, address: u64) -> Result<(), Refusal> {
+    let (segment, _) = ctx.map.place(address)?;
+    if is_data && ctx.map.kind(segment) == Kind::Known(SegmentKind::Metadata) {
+        return Err(Refusal::Metadata);
+    }
+    Ok(())
+}
+
+/// The parts of a damaged mapping that make sense, whoever else claims their blocks.
+fn pieces(ctx: &mut Context<'_>, owner: Owner, inode: &Inode, kind: FileKind) -> Vec<Extent> {
+    let is_data = kind == FileKind::Regular;
+    let mut pieces = Vec::new();
+    for extent in read(ctx, owner, inode) {
+        if kind == FileKind::Directory && !dir_blocks_ok(extent.end()) {
+            continue;
+        }
+        let flags = if is_data {
+            extent.flags.get() & Extent::UNWRITTEN
+        } else {
+            0
+        };
+        let mut piece: Option<Extent> = None;
+        for index in 0..extent.len.get() {
+            let address = extent.start.get() + u64::from(index);
+            if may_have(ctx, is_data, address).is_err() {
+                pieces.extend(piece.take());
+                continue;
+            }
+            let grown = piece.map_or(0, |piece| piece.len.get()) + 1;
+            piece = Some(Extent {
+                flags: flags.into(),
+                ..part(&extent, index + 1 - grown, grown)
+            });
+        }
+        pieces.extend(piece);
+    }
+    pieces
 }
 
 /// A part of an extent.
@@ -233,12 +263,6 @@ pub(crate) fn part(extent: &Extent, first: u32, len: u32) -> Extent {
         len: len.into(),
         flags: extent.flags,
     }
-}
-
-fn in_metadata(ctx: &Context<'_>, address: u64) -> bool {
-    ctx.layout
-        .segment_of(address)
-        .is_some_and(|(segment, _)| ctx.map.kind(segment) == Kind::Known(SegmentKind::Metadata))
 }
 
 pub(crate) fn is_in_one_segment(ctx: &Context<'_>, extent: &Extent) -> bool {

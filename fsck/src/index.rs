@@ -2,7 +2,6 @@
 
 use crate::context::{Context, Owner};
 use crate::directories::hash_key;
-use crate::inode_table::InodeInfo;
 use crate::tree::{self, Purpose, Tree};
 use crate::{Object, Problem, allocate, dir_block};
 use logfs_format::dir::{ENTRY_ALIGN, KEYS_PER_NODE, entries, hash_name, index_key};
@@ -148,16 +147,15 @@ pub(crate) fn grow(ctx: &mut Context<'_>, ino: u64, less: u64, more: u64) {
 }
 
 /// Makes the index of a directory anew, if it has one or has become too large to be without.
-pub(crate) fn refresh(ctx: &mut Context<'_>, info: &InodeInfo) -> Option<()> {
-    let inode = ctx.read_inode(info.ino)?;
+pub(crate) fn refresh(ctx: &mut Context<'_>, dir: u64) -> Option<()> {
+    let inode = ctx.read_inode(dir)?;
+    let owner = Owner::of(dir, &inode);
     if inode.size_bytes.get() <= BLOCK_BYTES as u64 {
         return Some(());
     }
     let mut keys = Vec::new();
-    for (file_block, address) in dir_block::blocks(ctx, info, &inode) {
-        let image = ctx
-            .read_owned(address, BlockKind::Directory, info.owner())
-            .ok()?;
+    for (file_block, address) in dir_block::blocks(ctx, owner, &inode) {
+        let image = ctx.read_owned(address, BlockKind::Directory, owner).ok()?;
         for entry in entries(&image)
             .filter_map(Result::ok)
             .filter(|entry| entry.ino != 0)
@@ -167,7 +165,7 @@ pub(crate) fn refresh(ctx: &mut Context<'_>, info: &InodeInfo) -> Option<()> {
             keys.push(index_key(hash, (bytes / ENTRY_ALIGN as u64) as u32));
         }
     }
-    let (before, after) = replace(ctx, info.owner(), &inode, keys)?;
-    grow(ctx, info.ino, before, after);
+    let (before, after) = replace(ctx, owner, &inode, keys)?;
+    grow(ctx, dir, before, after);
     Some(())
 }

@@ -57,7 +57,6 @@ pub(crate) fn check(
     count(ctx, kind);
     Some(InodeInfo {
         ino,
-        generation: inode.generation.get(),
         mode: inode.mode.get(),
         damaged,
         nlink: inode.nlink.get(),
@@ -205,10 +204,7 @@ impl Check<'_, '_> {
     }
 
     fn owner(&self) -> Owner {
-        Owner {
-            ino: self.ino,
-            generation: self.inode.generation.get(),
-        }
+        Owner::of(self.ino, &self.inode)
     }
 
     /// Everything that can be judged without the blocks.

@@ -1,18 +1,16 @@
 //! What the check remembers of each inode.
 //!
-//! Most inodes are like each other: not a directory, one link, nothing wrong. Of those three bytes are
-//! kept, in a record for each inode block; only of the others everything.
+//! Most inodes are like each other: not a directory, one link, nothing wrong. Of those next to nothing
+//! is kept; only of the others everything.
 
+use crate::plain_inodes::{PlainInode, PlainInodes};
 use bento_api::FileKind;
-use logfs_format::{INODES_PER_BLOCK, InoAddress};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InodeInfo {
     pub(crate) ino: u64,
-    pub(crate) generation: u32,
     /// Of a plain inode only the kind is kept.
     pub(crate) mode: u16,
     /// Something about it is not understood: it is left alone, but it exists.
@@ -38,77 +36,45 @@ impl InodeInfo {
         FileKind::from_mode(self.mode) == Some(FileKind::Directory)
     }
 
-    pub(crate) fn owner(&self) -> crate::context::Owner {
-        crate::context::Owner {
-            ino: self.ino,
-            generation: self.generation,
-        }
-    }
-
-    /// Whether a record of a block can hold it: then there is nothing to be said of it but its names.
-    fn is_plain(&self) -> bool {
-        FileKind::from_mode(self.mode).is_some()
-            && !self.is_dir()
-            && !self.damaged
-            && self.nlink == 1
-            && self.names <= 1
-            && self.blocks == self.counted
-            && u8::try_from(self.generation).is_ok()
-    }
-}
-
-/// The plain inodes of a block.
-#[derive(Clone, Copy, Debug)]
-struct Plain {
-    block: u64,
-    /// Bit `s`: a name was found of the inode in slot `s`.
-    named: u16,
-    /// By slot: kind, 0 if there is no plain inode, and generation.
-    slots: [(u8, u8); INODES_PER_BLOCK],
-}
-
-impl Plain {
-    fn get(&self, slot: u8) -> Option<InodeInfo> {
-        let &(kind, generation) = self.slots.get(usize::from(slot).checked_sub(1)?)?;
-        (kind != 0).then(|| InodeInfo {
-            ino: self.block << 4 | u64::from(slot),
-            generation: generation.into(),
-            mode: u16::from(kind) << 12,
+    fn plain(ino: u64, plain: PlainInode) -> InodeInfo {
+        InodeInfo {
+            ino,
+            mode: plain.kind.mode_bits(),
             damaged: false,
             nlink: 1,
-            names: u32::from(self.named >> slot & 1),
+            names: plain.is_named.into(),
             subdirs: 0,
             parent: 0,
             found_in: 0,
             blocks: 0,
             counted: 0,
-        })
+        }
     }
 
-    fn set(&mut self, slot: u8, info: Option<&InodeInfo>) {
-        let Some(place) = self.slots.get_mut(usize::from(slot).wrapping_sub(1)) else {
-            return;
-        };
-        let names = info.map_or(0, |info| info.names);
-        self.named = self.named & !(1 << slot) | (names as u16) << slot;
-        *place = info.map_or((0, 0), |info| {
-            ((info.mode >> 12) as u8, info.generation as u8)
-        });
+    /// Kind and name, if there is nothing else to be said of it.
+    fn as_plain(&self) -> Option<PlainInode> {
+        let kind = FileKind::from_mode(self.mode)?;
+        let is_plain = kind != FileKind::Directory
+            && !self.damaged
+            && self.nlink == 1
+            && self.names <= 1
+            && self.blocks == self.counted;
+        is_plain.then_some(PlainInode {
+            kind,
+            is_named: self.names == 1,
+        })
     }
 }
 
 /// All inodes in use.
 #[derive(Debug, Default)]
 pub(crate) struct InodeTable {
-    /// By block.
-    plain: Vec<Plain>,
+    plain: PlainInodes,
     others: BTreeMap<u64, InodeInfo>,
-    /// Where the last one was found: the next is mostly there too, or behind it.
-    last: Cell<usize>,
 }
 
 impl InodeTable {
-    /// Adds an inode. They come almost in order: the sweep goes over the device once.
+    /// Adds an inode.
     pub(crate) fn insert(&mut self, info: InodeInfo) {
         if self.get(info.ino).is_none() {
             self.put(info);
@@ -116,51 +82,18 @@ impl InodeTable {
     }
 
     fn put(&mut self, info: InodeInfo) {
-        match InoAddress::from_ino(info.ino) {
-            Some(place) if info.is_plain() => {
-                let at = self.position(place.block).unwrap_or_else(|at| {
-                    let empty = Plain {
-                        block: place.block,
-                        named: 0,
-                        slots: [(0, 0); INODES_PER_BLOCK],
-                    };
-                    self.plain.insert(at, empty);
-                    at
-                });
-                if let Some(plain) = self.plain.get_mut(at) {
-                    plain.set(place.slot, Some(&info));
-                }
-            }
-            _ => {
+        match info.as_plain() {
+            Some(plain) => self.plain.set(info.ino, Some(plain)),
+            None => {
                 self.others.insert(info.ino, info);
             }
         }
     }
 
-    fn position(&self, block: u64) -> Result<usize, usize> {
-        let is_at = |at: &usize| {
-            self.plain
-                .get(*at)
-                .is_some_and(|plain| plain.block == block)
-        };
-        let last = self.last.get();
-        let found = [last, last + 1].into_iter().find(is_at);
-        let position = match (found, self.plain.last()) {
-            (Some(at), _) => Ok(at),
-            (None, Some(end)) if end.block < block => Err(self.plain.len()),
-            _ => self.plain.binary_search_by_key(&block, |plain| plain.block),
-        };
-        if let Ok(at) = position {
-            self.last.set(at);
-        }
-        position
-    }
-
     pub(crate) fn get(&self, ino: u64) -> Option<InodeInfo> {
-        let place = InoAddress::from_ino(ino)?;
-        let plain = self.position(place.block).ok();
+        let plain = self.plain.get(ino);
         plain
-            .and_then(|at| self.plain.get(at)?.get(place.slot))
+            .map(|plain| InodeInfo::plain(ino, plain))
             .or_else(|| self.others.get(&ino).copied())
     }
 
@@ -170,19 +103,14 @@ impl InodeTable {
         ino: u64,
         change: impl FnOnce(&mut InodeInfo) -> T,
     ) -> Option<T> {
-        let place = InoAddress::from_ino(ino)?;
-        let plain = self.position(place.block).ok();
-        let plain = plain.and_then(|at| self.plain.get_mut(at));
-        let Some((plain, mut info)) = plain.and_then(|plain| {
-            let info = plain.get(place.slot)?;
-            Some((plain, info))
-        }) else {
+        let Some(plain) = self.plain.get(ino) else {
             return self.others.get_mut(&ino).map(change);
         };
+        let mut info = InodeInfo::plain(ino, plain);
         let result = change(&mut info);
-        let is_plain = info.is_plain();
-        plain.set(place.slot, is_plain.then_some(&info));
-        if !is_plain {
+        let plain = info.as_plain();
+        self.plain.set(ino, plain);
+        if plain.is_none() {
             self.put(info);
         }
         Some(result)
@@ -197,19 +125,16 @@ impl InodeTable {
     /// The numbers of all inodes of which there is more to say than that they have one link and one
     /// name.
     pub(crate) fn notable(&self) -> Vec<u64> {
-        let nameless = self.each_plain().filter(|info| info.names != 1);
+        let nameless = self.plain.iter().filter(|(_, plain)| !plain.is_named);
         let others = self.others.keys().copied();
-        nameless.map(|info| info.ino).chain(others).collect()
-    }
-
-    fn each_plain(&self) -> impl Iterator<Item = InodeInfo> {
-        self.plain
-            .iter()
-            .flat_map(|plain| (1..=INODES_PER_BLOCK as u8).filter_map(|slot| plain.get(slot)))
+        nameless.map(|(ino, _)| ino).chain(others).collect()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = InodeInfo> {
-        self.each_plain().chain(self.others.values().copied())
+        let plain = self.plain.iter();
+        plain
+            .map(|(ino, plain)| InodeInfo::plain(ino, plain))
+            .chain(self.others.values().copied())
     }
 }
 
@@ -220,7 +145,6 @@ mod tests {
     fn info(ino: u64, mode: u16, nlink: u32) -> InodeInfo {
         InodeInfo {
             ino,
-            generation: 7,
             mode,
             damaged: false,
             nlink,
@@ -241,7 +165,7 @@ mod tests {
         table.insert(info(0x051, 0o100600, 1));
         table.insert(info(0x051, 0o040600, 1));
         assert_eq!(table.directories(), [0x103]);
-        assert_eq!(table.get(0x051).map(|info| info.generation), Some(7));
+        assert_eq!(table.get(0x051).map(|info| info.is_dir()), Some(false));
         assert!(table.get(0x104).is_none() && table.get(0x100).is_none());
         table.update(0x105, |info| info.names += 1);
         assert_eq!(table.notable(), [0x051, 0x103]);

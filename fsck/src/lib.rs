@@ -18,6 +18,7 @@
 //! | 5 | `marks` | what is marked as in use |
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod allocate;
 mod contents;
 mod context;
@@ -26,8 +27,10 @@ mod dir_block;
 mod directories;
 mod extents;
 mod failure;
+mod in_use;
 mod index;
 mod inode;
+mod inode_stream;
 mod inode_table;
 mod links;
 mod log;
@@ -39,6 +42,7 @@ mod mend;
 mod orphans;
 mod overlay;
 mod paths;
+mod plain_inodes;
 mod problem;
 mod record;
 mod report;

@@ -1,6 +1,6 @@
 //! `/lost+found`: where inodes get a name that have lost theirs.
 
-use crate::context::Context;
+use crate::context::{Context, Owner};
 use crate::directories::printable;
 use crate::inode_table::InodeInfo;
 use crate::{Object, Problem, allocate, dir_block, extents, index};
@@ -84,9 +84,9 @@ impl LostFound {
             .into_iter()
             .flatten()
         {
-            if let Some(info) = ctx.inodes.get(dir) {
+            if ctx.inodes.get(dir).is_some() {
                 // Without room the next round finds that out.
-                let _ = index::refresh(ctx, &info);
+                let _ = index::refresh(ctx, dir);
             }
         }
     }
@@ -135,14 +135,12 @@ fn is_dir(ctx: &Context<'_>, ino: u64) -> bool {
 /// The names in a directory, and what they name.
 fn all_entries(ctx: &mut Context<'_>, dir: u64) -> HashMap<Box<[u8]>, u64> {
     let mut all = HashMap::new();
-    let Some(info) = ctx.inodes.get(dir) else {
-        return all;
-    };
     let Some(inode) = ctx.read_inode(dir) else {
         return all;
     };
-    for (_, address) in dir_block::blocks(ctx, &info, &inode) {
-        let Ok(image) = ctx.read_owned(address, BlockKind::Directory, info.owner()) else {
+    let owner = Owner::of(dir, &inode);
+    for (_, address) in dir_block::blocks(ctx, owner, &inode) {
+        let Ok(image) = ctx.read_owned(address, BlockKind::Directory, owner) else {
             continue;
         };
         for entry in entries(&image).filter_map(Result::ok) {
@@ -200,7 +198,6 @@ fn make(ctx: &mut Context<'_>, name: &[u8]) -> Option<u64> {
     });
     let info = InodeInfo {
         ino,
-        generation,
         mode,
         damaged: false,
         nlink: 2,
@@ -224,10 +221,11 @@ fn add_entry(ctx: &mut Context<'_>, dir: u64, name: &[u8], target: &InodeInfo) -
     if info.damaged {
         return None;
     }
-    let last = dir_block::blocks(ctx, &info, &inode).last().copied();
+    let owner = Owner::of(dir, &inode);
+    let last = dir_block::blocks(ctx, owner, &inode).last().copied();
     let placed = last.and_then(|(_, address)| insert(ctx, address, name, target));
     if placed.is_none() {
-        let address = append_block(ctx, &info, &inode)?;
+        let address = append_block(ctx, owner, &inode)?;
         insert(ctx, address, name, target)?;
     }
     ctx.edit_inode(dir, |inode| {
@@ -285,7 +283,7 @@ fn insert(ctx: &mut Context<'_>, address: u64, name: &[u8], target: &InodeInfo) 
 
 /// Adds an empty block to a directory; returns its address. Only as long as the extents fit into the
 /// inode: that is room for more names than anybody loses.
-fn append_block(ctx: &mut Context<'_>, info: &InodeInfo, inode: &Inode) -> Option<u64> {
+fn append_block(ctx: &mut Context<'_>, owner: Owner, inode: &Inode) -> Option<u64> {
     if inode.flags.get() & InodeFlags::TREE != 0 {
         return None;
     }
@@ -305,16 +303,16 @@ fn append_block(ctx: &mut Context<'_>, info: &InodeInfo, inode: &Inode) -> Optio
         allocate::give_back(ctx, address);
         return None;
     }
-    let image = dir_block::empty(ctx, address, info.owner());
+    let image = dir_block::empty(ctx, address, owner);
     ctx.replace(address, image);
     let bytes: &[u8] = bytemuck::cast_slice(&list);
-    ctx.edit_inode(info.ino, |inode| {
+    ctx.edit_inode(owner.ino, |inode| {
         inode.size_bytes = ((file_block + 1) * BLOCK_BYTES as u64).into();
         inode.extent_count = (list.len() as u16).into();
         if let Some(place) = inode.inline.get_mut(..bytes.len()) {
             place.copy_from_slice(bytes);
         }
     });
-    index::grow(ctx, info.ino, 0, 1);
+    index::grow(ctx, owner.ino, 0, 1);
     Some(address)
 }

@@ -1,25 +1,8 @@
 //! Which blocks are in use: as the segment headers say, and as the check finds out.
 
-use logfs_format::{Layout, MAX_SEGMENT_BLOCKS, SegmentKind, header_blocks};
+use crate::in_use::{Bits, InUse};
+use logfs_format::{Layout, SegmentKind, header_blocks};
 use std::collections::HashMap;
-
-const BYTES: usize = MAX_SEGMENT_BLOCKS as usize / 8;
-
-/// One bit for each block of a segment, as in a segment header.
-pub(crate) type Bits = [u8; BYTES];
-
-/// The bit of a block.
-pub(crate) fn bit(bits: &Bits, index: u32) -> bool {
-    bits.get(index as usize / 8)
-        .is_some_and(|byte| byte & (1 << (index % 8)) != 0)
-}
-
-pub(crate) fn set_bit(bits: &mut Bits, index: u32, value: bool) {
-    if let Some(byte) = bits.get_mut(index as usize / 8) {
-        let mask = 1 << (index % 8);
-        *byte = *byte & !mask | if value { mask } else { 0 };
-    }
-}
 
 /// What is known of a segment's kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +45,9 @@ pub(crate) struct BlockMap {
     layout: Layout,
     kinds: Vec<Kind>,
     /// As the headers say, of all segments in use whose header is sound.
-    marked: HashMap<u64, Box<Bits>>,
+    marked: HashMap<u64, InUse>,
     /// As found.
-    claimed: HashMap<u64, Box<Bits>>,
+    claimed: HashMap<u64, InUse>,
 }
 
 impl BlockMap {
@@ -108,70 +91,80 @@ impl BlockMap {
             .collect()
     }
 
-    pub(crate) fn set_marked(&mut self, segment: u64, bits: Box<Bits>) {
-        self.marked.insert(segment, bits);
+    pub(crate) fn set_marked(&mut self, segment: u64, bits: &Bits) {
+        self.marked.insert(segment, InUse::from_bits(bits));
     }
 
     /// The marks of a segment; `None` if its header is not known.
-    pub(crate) fn marked(&self, segment: u64) -> Option<&Bits> {
-        self.marked.get(&segment).map(Box::as_ref)
+    pub(crate) fn marked(&self, segment: u64) -> Option<&InUse> {
+        self.marked.get(&segment)
     }
 
     /// Changes a mark; answers whether it was different before.
     pub(crate) fn mark(&mut self, segment: u64, index: u32, value: bool) -> bool {
         match self.marked.get_mut(&segment) {
-            Some(bits) if bit(bits, index) != value => {
-                set_bit(bits, index, value);
+            Some(marked) if marked.has(index) != value => {
+                marked.set(index, value);
                 true
             }
             _ => false,
         }
     }
 
-    pub(crate) fn claimed(&self, segment: u64) -> Option<&Bits> {
-        self.claimed.get(&segment).map(Box::as_ref)
+    pub(crate) fn claimed(&self, segment: u64) -> Option<&InUse> {
+        self.claimed.get(&segment)
     }
 
     /// Says that a block is in use, by something other than inodes.
     pub(crate) fn claim(&mut self, address: u64) -> Result<(), Refusal> {
-        let (segment, index) = self.layout.segment_of(address).ok_or(Refusal::Outside)?;
-        match self.kind(segment) {
-            Kind::Known(SegmentKind::Inodes) => return Err(Refusal::Inodes),
-            Kind::Known(kind) if index < header_blocks(kind, self.layout.segment_blocks) => {
-                return Err(Refusal::Head);
-            }
-            Kind::Known(_) => {}
-            Kind::Unknown if index == 0 => return Err(Refusal::Head),
-            Kind::Unknown => {}
-        }
-        self.claim_in(segment, index)
+        self.claim_run(address, 1)
     }
 
-    /// The same for an inode block.
-    pub(crate) fn claim_in(&mut self, segment: u64, index: u32) -> Result<(), Refusal> {
-        let bits = self
-            .claimed
-            .entry(segment)
-            .or_insert_with(|| Box::new([0; BYTES]));
-        if bit(bits, index) {
+    /// The same for a run of blocks of one segment: of all of them, or of none.
+    pub(crate) fn claim_run(&mut self, address: u64, count: u32) -> Result<(), Refusal> {
+        let (segment, index) = self.place(address)?;
+        self.claim_in(segment, index, count)
+    }
+
+    /// Segment and place of a block that something other than inodes can have.
+    pub(crate) fn place(&self, address: u64) -> Result<(u64, u32), Refusal> {
+        let (segment, index) = self.layout.segment_of(address).ok_or(Refusal::Outside)?;
+        match self.kind(segment) {
+            Kind::Known(SegmentKind::Inodes) => Err(Refusal::Inodes),
+            Kind::Known(kind) if index < header_blocks(kind, self.layout.segment_blocks) => {
+                Err(Refusal::Head)
+            }
+            Kind::Unknown if index == 0 => Err(Refusal::Head),
+            _ => Ok((segment, index)),
+        }
+    }
+
+    /// The same for inode blocks.
+    pub(crate) fn claim_in(&mut self, segment: u64, index: u32, count: u32) -> Result<(), Refusal> {
+        let end = index.saturating_add(count);
+        if end > self.layout.segment_blocks {
+            return Err(Refusal::Outside);
+        }
+        let claimed = self.claimed.entry(segment).or_default();
+        if claimed.has_any(index, end) {
             return Err(Refusal::Taken);
         }
-        set_bit(bits, index, true);
+        claimed.add(index, end);
         Ok(())
     }
 
     /// Takes a claim back.
     pub(crate) fn release(&mut self, address: u64) {
         if let Some((segment, index)) = self.layout.segment_of(address)
-            && let Some(bits) = self.claimed.get_mut(&segment)
+            && let Some(claimed) = self.claimed.get_mut(&segment)
         {
-            set_bit(bits, index, false);
+            claimed.set(index, false);
         }
     }
 
     /// Whether a block is neither marked nor claimed.
     pub(crate) fn is_free(&self, segment: u64, index: u32) -> bool {
-        let unused = |bits: Option<&Bits>| !bits.is_some_and(|bits| bit(bits, index));
+        let unused = |in_use: Option<&InUse>| !in_use.is_some_and(|in_use| in_use.has(index));
         unused(self.marked(segment)) && unused(self.claimed(segment))
     }
 }

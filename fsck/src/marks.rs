@@ -1,7 +1,8 @@
 //! Pass 5: what the segment headers and the segment table say is in use, against what is.
 
 use crate::context::Context;
-use crate::map::{Bits, Kind, bit};
+use crate::in_use::{Bits, InUse, bit, set_bit};
+use crate::map::Kind;
 use crate::segments::{edit_entry, edit_header, read_header};
 use crate::{Failure, Object, Problem, allocate, contents};
 use logfs_format::{
@@ -25,7 +26,7 @@ pub(crate) fn check(ctx: &mut Context<'_>) -> Result<(), Failure> {
 }
 
 fn check_segment(ctx: &mut Context<'_>, segment: u64, kind: SegmentKind) {
-    let claimed = ctx.map.claimed(segment).copied();
+    let claimed = ctx.map.claimed(segment).map(InUse::to_bits);
     let kind = match kind {
         SegmentKind::Free => match claimed {
             Some(claimed) if count(&claimed) > 0 => free_but_used(ctx, segment, &claimed),
@@ -36,7 +37,7 @@ fn check_segment(ctx: &mut Context<'_>, segment: u64, kind: SegmentKind) {
     let Some(kind) = kind else { return };
     let claimed = claimed.unwrap_or([0; size_of::<Bits>()]);
     // What the table should say by the marks as they are: they are compared on their own.
-    let said = ctx.map.marked(segment).map(count);
+    let said = ctx.map.marked(segment).map(|marks| count(&marks.to_bits()));
     let live = if kind == SegmentKind::Free {
         0
     } else {
@@ -81,7 +82,7 @@ fn free_but_used(ctx: &mut Context<'_>, segment: u64, claimed: &Bits) -> Option<
     };
     ctx.map.set_kind(segment, Kind::Known(kind));
     if let Ok(header) = read_header(ctx, segment) {
-        ctx.map.set_marked(segment, Box::new(header.live));
+        ctx.map.set_marked(segment, &header.live);
     }
     Some(kind)
 }
@@ -106,14 +107,14 @@ fn check_marks(
     claimed: &Bits,
 ) -> Option<Bits> {
     let object = Object::Segment(segment);
-    let Some(stored) = ctx.map.marked(segment).copied() else {
+    let Some(stored) = ctx.map.marked(segment).map(InUse::to_bits) else {
         return rebuild(ctx, segment, kind, claimed);
     };
     let mut marked = stored;
     let heads = header_blocks(kind, ctx.layout.segment_blocks);
     let outside = (0..heads).chain(ctx.layout.segment_blocks..size_of::<Bits>() as u32 * 8);
     for index in outside {
-        crate::map::set_bit(&mut marked, index, false);
+        set_bit(&mut marked, index, false);
     }
     let mut wanted = true;
     if marked != stored {

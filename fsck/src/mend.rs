@@ -18,7 +18,7 @@ use crate::context::{Context, Owner, Torn};
 use crate::data::{is_of, write_entry};
 use crate::extents::part;
 use crate::inode::kind_name;
-use crate::map::{Kind, bit};
+use crate::map::Kind;
 use crate::mapping::{self, Mapping};
 use crate::segments::edit_entry;
 use crate::witness::{self, AllFound, Found, Wanted};
@@ -59,8 +59,8 @@ pub(crate) fn mend(ctx: &mut Context<'_>) -> Result<(), Failure> {
         ..Wanted::default()
     };
     for &ino in pieces.keys() {
-        if let Some(info) = ctx.inodes.get(ino) {
-            wanted.inodes.insert(ino, info.generation);
+        if let Some(owner) = ctx.owner(ino) {
+            wanted.inodes.insert(ino, owner.generation);
         }
     }
     let found = witness::sweep(ctx, &wanted)?;
@@ -154,7 +154,7 @@ fn admit(ctx: &Context<'_>, pieces: BTreeMap<u64, Vec<Extent>>) -> Vec<Patient> 
     let known = pieces.into_iter().filter_map(|(ino, pieces)| {
         let info = ctx.inodes.get(ino)?;
         Some(patient(
-            info.owner(),
+            ctx.owner(ino)?,
             FileKind::from_mode(info.mode)?,
             pieces,
         ))
@@ -374,7 +374,7 @@ fn is_claimed(ctx: &Context<'_>, address: u64) -> bool {
         .is_none_or(|(segment, index)| {
             ctx.map
                 .claimed(segment)
-                .is_some_and(|bits| bit(bits, index))
+                .is_some_and(|claimed| claimed.has(index))
         })
 }
 

@@ -1,6 +1,6 @@
 //! Names for the inodes that messages are about.
 
-use crate::context::Context;
+use crate::context::{Context, Owner};
 use crate::directories::printable;
 use crate::{Object, extents};
 use logfs_format::BlockKind;
@@ -74,23 +74,21 @@ fn ancestors(ctx: &Context<'_>, dir: u64) -> Vec<u64> {
 fn scan(ctx: &mut Context<'_>, wanted: &BTreeSet<u64>) -> Names {
     let mut names = Names::new();
     for dir in ctx.inodes.directories() {
-        let Some(info) = ctx.inodes.get(dir) else {
+        let Some(inode) = ctx.read_inode(dir) else {
             continue;
         };
-        let Some(inode) = ctx.read_inode(info.ino) else {
-            continue;
-        };
-        for extent in extents::read(ctx, info.owner(), &inode) {
+        let owner = Owner::of(dir, &inode);
+        for extent in extents::read(ctx, owner, &inode) {
             for index in 0..u64::from(extent.len.get()) {
                 let address = extent.start.get() + index;
-                let Ok(image) = ctx.read_owned(address, BlockKind::Directory, info.owner()) else {
+                let Ok(image) = ctx.read_owned(address, BlockKind::Directory, owner) else {
                     continue;
                 };
                 for entry in entries(&image).filter_map(Result::ok) {
                     if wanted.contains(&entry.ino) {
                         names
                             .entry(entry.ino)
-                            .or_insert_with(|| (info.ino, entry.name.into()));
+                            .or_insert_with(|| (dir, entry.name.into()));
                     }
                 }
             }

@@ -1,7 +1,8 @@
 //! Pass 1: the segment table and the headers of the segments in use.
 
 use crate::context::{Context, Images, NOBODY, RUN_BLOCKS, Unusable};
-use crate::map::{Bits, Kind, set_bit};
+use crate::in_use::{Bits, set_bit};
+use crate::map::Kind;
 use crate::{Counts, Failure, Object, Problem, allocate, contents, marks};
 use bento_api::{Device, Errno, ReadRequest};
 use logfs_format::{
@@ -185,7 +186,7 @@ fn check_header(ctx: &mut Context<'_>, segment: u64, kind: SegmentKind) {
             return;
         }
     };
-    ctx.map.set_marked(segment, Box::new(header.live));
+    ctx.map.set_marked(segment, &header.live);
     if header.kind != kind as u8 {
         let problem = Problem::SegmentKindDiffers {
             table: kind as u8,
@@ -246,7 +247,7 @@ pub(crate) fn rebuild_inode_header(ctx: &mut Context<'_>, segment: u64) {
         header.live = live;
         header.full = full;
     });
-    ctx.map.set_marked(segment, Box::new(live));
+    ctx.map.set_marked(segment, &live);
 }
 
 /// Reads a segment's header and checks what it says of itself.

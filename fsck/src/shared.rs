@@ -69,12 +69,13 @@ pub(crate) fn claimants(
     ctx: &mut Context<'_>,
     shared: &BTreeSet<u64>,
 ) -> Vec<(Owner, Vec<Extent>)> {
-    let inodes: Vec<Owner> = ctx.inodes.iter().map(|info| info.owner()).collect();
+    let inos: Vec<u64> = ctx.inodes.iter().map(|info| info.ino).collect();
     let mut claimants = Vec::new();
-    for owner in inodes {
-        let Some(inode) = ctx.read_inode(owner.ino) else {
+    for ino in inos {
+        let Some(inode) = ctx.read_inode(ino) else {
             continue;
         };
+        let owner = Owner::of(ino, &inode);
         let extents = extents::read(ctx, owner, &inode);
         let covers = |extent: &Extent| {
             let start = extent.start.get();

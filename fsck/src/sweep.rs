@@ -1,8 +1,9 @@
 //! Pass 2: every inode, in one sweep over the inode segments.
 
-use crate::context::{Context, NOBODY, RUN_BLOCKS, Unusable};
+use crate::context::{Context, NOBODY};
 use crate::data::Witness;
-use crate::map::{Bits, bit, set_bit};
+use crate::in_use::{Bits, bit, set_bit};
+use crate::inode_stream::{Run, Stream};
 use crate::segments::{edit_entry, edit_header, read_header};
 use crate::{Failure, Object, Problem, inode, mend};
 use logfs_format::{
@@ -16,11 +17,17 @@ const PASS: u32 = 2;
 pub(crate) fn check(ctx: &mut Context<'_>, witness: &mut Witness) -> Result<(), Failure> {
     let segments = ctx.map.of_kind(SegmentKind::Inodes);
     let max = segments.len() as u64;
-    for (done, segment) in (0..).zip(segments) {
-        ctx.progress(PASS, done, max)?;
-        if let Ok(header) = read_header(ctx, segment) {
-            check_segment(ctx, segment, &header, witness)?;
+    let mut stream = Stream::new(ctx, &segments);
+    for (done, &segment) in (0..).zip(&segments) {
+        let Ok(header) = read_header(ctx, segment) else {
+            continue;
+        };
+        let mut tally = Tally::new(&header);
+        while let Some(run) = stream.next_of(ctx, segment) {
+            ctx.progress(PASS, done, max)?;
+            check_run(ctx, run, &mut tally, witness);
         }
+        finish(ctx, segment, tally, &header);
     }
     ctx.progress(PASS, max, max)?;
     witness.check_rest(ctx);
@@ -31,66 +38,73 @@ pub(crate) fn check(ctx: &mut Context<'_>, witness: &mut Witness) -> Result<(), 
     Ok(())
 }
 
-fn check_segment(
-    ctx: &mut Context<'_>,
-    segment: u64,
-    header: &SegmentHeader,
-    witness: &mut Witness,
-) -> Result<(), Failure> {
-    let mut full = header.full;
-    let mut inodes = 0;
-    let mut wrong_marks = 0;
-    let mut readable = true;
-    let mut next = 1;
-    while let Some((first, len)) = next_run(ctx, header, next) {
-        ctx.progress(PASS, segment, ctx.layout.segment_count)?;
-        let start = ctx.layout.segment_start(segment) + u64::from(first);
-        let run = ctx.read_run(start, len.into()).ok();
-        for index in first..first + len {
-            let address = ctx.layout.segment_start(segment) + u64::from(index);
-            // The marks say which blocks there are; there is nothing else to compare them with.
-            let _ = ctx.map.claim_in(segment, index);
-            let image = match &run {
-                Some(run) => {
-                    let from = (index - first) as usize * BLOCK_BYTES;
-                    Ok(run.get(from..from + BLOCK_BYTES).unwrap_or(&[]).into())
-                }
-                None => ctx.read_raw(address),
-            };
-            let Some(image) = usable_block(ctx, address, image) else {
-                ctx.gaps.everything();
-                readable = false;
-                continue;
-            };
-            let used = check_block(ctx, address, &image, witness);
-            inodes += u64::from(used.count_ones());
-            let is_full = used == InodeBlockHead::ALL_USED;
-            if bit(&full, index) != is_full {
-                wrong_marks += 1;
-                set_bit(&mut full, index, is_full);
-            }
+/// What comes of the blocks of a segment.
+struct Tally {
+    /// As it should be.
+    full: Bits,
+    wrong_marks: u32,
+    inodes: u64,
+    readable: bool,
+}
+
+impl Tally {
+    fn new(header: &SegmentHeader) -> Tally {
+        Tally {
+            full: header.full,
+            wrong_marks: 0,
+            inodes: 0,
+            readable: true,
         }
-        next = first + len;
     }
-    wrong_marks += clear_stray_marks(ctx, &mut full, header);
-    let problem = Problem::FullMarks { count: wrong_marks };
-    if wrong_marks > 0 && ctx.fix(Object::Segment(segment), problem) {
-        edit_header(ctx, segment, |header| header.full = full);
+}
+
+fn check_run(ctx: &mut Context<'_>, mut run: Run, tally: &mut Tally, witness: &mut Witness) {
+    let start = run.address(ctx);
+    if let Some(images) = &mut run.images {
+        ctx.apply_images(start, images);
     }
-    if readable {
-        check_inode_count(ctx, segment, inodes);
+    // The marks say which blocks there are; there is nothing else to compare them with.
+    let _ = ctx.map.claim_in(run.segment, run.first, run.len);
+    for (address, index) in (start..).zip(run.first..run.first + run.len) {
+        let from = (index - run.first) as usize * BLOCK_BYTES;
+        let images = run.images.as_deref();
+        let repaired;
+        let image = match images.and_then(|images| images.get(from..from + BLOCK_BYTES)) {
+            Some(image) if ctx.verify(image, address, BlockKind::Inodes).is_ok() => image,
+            _ => {
+                let Some(image) = usable_block(ctx, address) else {
+                    ctx.gaps.everything();
+                    tally.readable = false;
+                    continue;
+                };
+                repaired = image;
+                &repaired
+            }
+        };
+        let used = check_block(ctx, address, image, witness);
+        tally.inodes += u64::from(used.count_ones());
+        let is_full = used == InodeBlockHead::ALL_USED;
+        if bit(&tally.full, index) != is_full {
+            tally.wrong_marks += 1;
+            set_bit(&mut tally.full, index, is_full);
+        }
     }
-    Ok(())
+}
+
+fn finish(ctx: &mut Context<'_>, segment: u64, mut tally: Tally, header: &SegmentHeader) {
+    let count = tally.wrong_marks + clear_stray_marks(ctx, &mut tally.full, header);
+    if count > 0 && ctx.fix(Object::Segment(segment), Problem::FullMarks { count }) {
+        edit_header(ctx, segment, |header| header.full = tally.full);
+    }
+    if tally.readable {
+        check_inode_count(ctx, segment, tally.inodes);
+    }
 }
 
 /// A block of inodes, repaired if need be; `None` if that is not wanted.
-fn usable_block(
-    ctx: &mut Context<'_>,
-    address: u64,
-    image: Result<Box<[u8]>, Unusable>,
-) -> Option<Box<[u8]>> {
+fn usable_block(ctx: &mut Context<'_>, address: u64) -> Option<Box<[u8]>> {
     let object = Object::InodeBlock(address);
-    let (image, why) = match image {
+    let (image, why) = match ctx.read_raw(address) {
         Ok(image) => match ctx.verify(&image, address, BlockKind::Inodes) {
             Ok(()) => return Some(image),
             Err(why) => (Some(image), why),
@@ -127,17 +141,6 @@ fn clear_stray_marks(ctx: &Context<'_>, full: &mut Bits, header: &SegmentHeader)
         }
     }
     count
-}
-
-/// The next run of live blocks: first and length.
-fn next_run(ctx: &Context<'_>, header: &SegmentHeader, from: u32) -> Option<(u32, u32)> {
-    let end = ctx.layout.segment_blocks;
-    let first = (from..end).find(|&index| bit(&header.live, index))?;
-    let last = (first..end)
-        .take(RUN_BLOCKS as usize)
-        .take_while(|&index| bit(&header.live, index))
-        .count() as u32;
-    Some((first, last))
 }
 
 /// Checks the inodes of a block; returns which slots are in use.

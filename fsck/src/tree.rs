@@ -139,6 +139,9 @@ impl Walker<'_> {
             let fault = "keys are out of order".to_owned();
             return Err(Some(self.damaged(address, fault)));
         }
+        if level > 0 {
+            ctx.read_ahead(records.iter().map(|record| child_of(record)));
+        }
         for (index, (&record, &key)) in records.iter().zip(&keys).enumerate() {
             if level == 0 {
                 if !visit(ctx, key, record) {
@@ -147,7 +150,7 @@ impl Walker<'_> {
                 continue;
             }
             let child = Place {
-                address: record.get(8..16).map_or(0, key_of),
+                address: child_of(record),
                 level: Some(level - 1),
                 low: key,
                 high: keys.get(index + 1).copied().or(place.high),
@@ -263,6 +266,10 @@ pub(crate) fn refused(address: u64, refusal: Refusal) -> Problem {
             place: other.place(),
         },
     }
+}
+
+fn child_of(branch: &[u8]) -> u64 {
+    branch.get(8..16).map_or(0, key_of)
 }
 
 fn key_of(record: &[u8]) -> u64 {

@@ -4,7 +4,7 @@
 
 use crate::contents::sound_kind;
 use crate::context::{Context, NOBODY, Owner, RUN_BLOCKS};
-use crate::map::{Bits, bit};
+use crate::in_use::{Bits, InUse, bit};
 use crate::{Failure, extents};
 use logfs_format::dir::{entries, name_ok};
 use logfs_format::tree::leaf_capacity;
@@ -76,7 +76,7 @@ pub(crate) fn names(
             .is_some_and(|(segment, index)| {
                 ctx.map
                     .claimed(segment)
-                    .is_some_and(|bits| bit(bits, index))
+                    .is_some_and(|claimed| claimed.has(index))
             });
         if kind != BlockKind::Directory as u16 || is_claimed {
             return;
@@ -94,8 +94,7 @@ pub(crate) fn names(
 fn live(ctx: &Context<'_>, segment: u64) -> Bits {
     ctx.map
         .marked(segment)
-        .copied()
-        .unwrap_or([0xff; size_of::<Bits>()])
+        .map_or([0xff; size_of::<Bits>()], InUse::to_bits)
 }
 
 fn summaries(ctx: &mut Context<'_>, segment: u64, wanted: &Wanted, found: &mut AllFound) {
@@ -152,7 +151,8 @@ fn each_metadata_block(
             let start = ctx.layout.segment_start(segment);
             let claimed = ctx.map.claimed(segment);
             let is_wanted = |index: u32| {
-                let is_data = kind == SegmentKind::Data && claimed.is_some_and(|c| bit(c, index));
+                let is_data =
+                    kind == SegmentKind::Data && claimed.is_some_and(|claimed| claimed.has(index));
                 bit(&live, index) && !is_data
             };
             let mut index = header_blocks(kind, ctx.layout.segment_blocks);

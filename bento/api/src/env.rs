@@ -99,6 +99,11 @@ pub trait Device: Send + Sync {
     /// Reads every request. On an error the contents of the buffers are unspecified.
     fn read(&self, requests: &mut [ReadRequest<'_>]) -> Result<()>;
 
+    /// Says that a range will be read soon. A device that can't make use of that ignores it.
+    fn read_ahead(&self, offset_bytes: u64, len_bytes: u64) {
+        let _ = (offset_bytes, len_bytes);
+    }
+
     /// Writes every request. Without a later [`flush`](Device::flush) nothing is durable.
     fn write(&self, requests: &[WriteRequest<'_>]) -> Result<()>;
 
