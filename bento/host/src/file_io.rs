@@ -7,9 +7,8 @@
 use crate::memory::MemoryFiles;
 use bento_api::{
     Attr, Device, Env, Errno, FallocateMode, FileSystem, Ino, Mapping, MappingKind, ReadRequest,
-    Result, SetAttr, Time, WriteRequest, Written,
+    Result, RwLock, SetAttr, Time, WriteRequest, Written,
 };
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -19,12 +18,17 @@ const LOCKS: usize = 256;
 /// The largest size of a file: that of `off_t`.
 const MAX_SIZE_BYTES: u64 = i64::MAX as u64;
 
+/// For work beside which others may read and write an inode.
+type Shared<'a, E> = <<E as Env>::RwLock<()> as RwLock<()>>::Read<'a>;
+/// For work beside which nothing happens to an inode.
+type Exclusive<'a, E> = <<E as Env>::RwLock<()> as RwLock<()>>::Write<'a>;
+
 /// File I/O on a mounted file system. Calls for one inode are serialised as far as they need it.
 pub struct FileIo<E: Env, FS: FileSystem<E>> {
     env: E,
     fs: Arc<FS>,
     block_bytes: u64,
-    locks: Vec<RwLock<()>>,
+    locks: Vec<E::RwLock<()>>,
     /// The contents, where there is no device to keep them.
     memory: Option<MemoryFiles>,
 }
@@ -192,11 +196,11 @@ impl<E: Env, FS: FileSystem<E>> FileIo<E, FS> {
         }
     }
 
-    fn share(&self, ino: Ino) -> RwLockReadGuard<'_, ()> {
+    fn share(&self, ino: Ino) -> Shared<'_, E> {
         self.locks[ino.0 as usize % LOCKS].read()
     }
 
-    fn exclude(&self, ino: Ino) -> RwLockWriteGuard<'_, ()> {
+    fn exclude(&self, ino: Ino) -> Exclusive<'_, E> {
         self.locks[ino.0 as usize % LOCKS].write()
     }
 

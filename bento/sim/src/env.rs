@@ -1,10 +1,11 @@
 //! The environment of a simulated file system.
 
-use crate::{Rng, SimDisk};
+use crate::{HostLocks, Locks, Rng, SimDisk};
 use bento_api::{Env, Event, Level, Time};
-use bento_host::{HostEvent, HostMutex, HostRwLock};
+use bento_host::HostEvent;
 use parking_lot::Mutex;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,10 +17,19 @@ const TICK_NS: u64 = 1_000;
 /// Nothing in memory takes this long: who waits longer waits for ever.
 const DEADLOCK: Duration = Duration::from_secs(30);
 
-/// [`Env`] on a [`SimDisk`] with a clock and randomness from a seed.
-#[derive(Clone)]
-pub struct SimEnv {
+/// [`Env`] on a [`SimDisk`] with a clock and randomness from a seed, and locks of the family `L`.
+pub struct SimEnv<L = HostLocks> {
     shared: Arc<Shared>,
+    locks: PhantomData<L>,
+}
+
+impl<L> Clone for SimEnv<L> {
+    fn clone(&self) -> Self {
+        SimEnv {
+            shared: Arc::clone(&self.shared),
+            locks: PhantomData,
+        }
+    }
 }
 
 struct Shared {
@@ -32,9 +42,17 @@ struct Shared {
 }
 
 impl SimEnv {
-    /// An environment on `disk`.
+    /// An environment on `disk` with the locks of threads.
     pub fn new(disk: SimDisk, seed: u64) -> SimEnv {
+        SimEnv::with_locks(disk, seed)
+    }
+}
+
+impl<L> SimEnv<L> {
+    /// An environment on `disk`.
+    pub fn with_locks(disk: SimDisk, seed: u64) -> SimEnv<L> {
         SimEnv {
+            locks: PhantomData,
             shared: Arc::new(Shared {
                 disk,
                 elapsed_ns: AtomicU64::new(0),
@@ -70,13 +88,14 @@ impl SimEnv {
     }
 }
 
-impl Env for SimEnv {
-    type Mutex<T: Send + 'static> = HostMutex<T>;
-    type RwLock<T: Send + Sync + 'static> = HostRwLock<T>;
-    type Event = SimEvent;
+impl<L: Locks> Env for SimEnv<L> {
+    type Mutex<T: Send + 'static> = L::Mutex<T>;
+    type RwLock<T: Send + Sync + 'static> = L::RwLock<T>;
+    type Event = L::Event;
     type Device = SimDisk;
 
     fn device(&self) -> &SimDisk {
+        L::pause();
         &self.shared.disk
     }
 

@@ -1,6 +1,6 @@
 //! What is done with open files.
 
-use crate::{Sim, SimEnv};
+use crate::{Locks, Sim, SimEnv};
 use bento_api::{Attr, Env, Errno, FallocateMode, FileKind, FileSystem, Ino, Result, SetAttr};
 
 /// An open file; [`Sim::close`] ends it. One from before a crash answers `ESTALE`.
@@ -11,7 +11,7 @@ pub struct File {
     pub(crate) mount_number: u64,
 }
 
-impl<FS: FileSystem<SimEnv>> Sim<FS> {
+impl<L: Locks, FS: FileSystem<SimEnv<L>>> Sim<FS, L> {
     /// Makes everything durable.
     pub fn sync(&self) -> Result<()> {
         self.fs.sync(true)

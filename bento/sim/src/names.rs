@@ -1,8 +1,10 @@
 //! What is done by path.
 
-use crate::walk::new_inode;
-use crate::{File, Sim, SimEnv};
-use bento_api::{Attr, Errno, FileKind, FileSystem, Ino, RenameFlags, Result, SetAttr, SetXattr};
+use crate::walk::{Pin, new_inode};
+use crate::{File, Locks, Sim, SimEnv};
+use bento_api::{
+    Attr, Errno, FileKind, FileSystem, Ino, RenameFlags, Result, SetAttr, SetXattr, Unlinked,
+};
 
 /// An entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub struct Entry {
     pub next_cookie: u64,
 }
 
-impl<FS: FileSystem<SimEnv>> Sim<FS> {
+impl<L: Locks, FS: FileSystem<SimEnv<L>>> Sim<FS, L> {
     /// Attributes of what stands at `path`.
     pub fn stat(&self, path: &[u8]) -> Result<Attr> {
         Ok(self.resolve(path)?.attr)
@@ -57,6 +59,7 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
     pub fn tmpfile(&self, dir: &[u8], permissions: u16) -> Result<File> {
         let dir = self.resolve(dir)?;
         let new = new_inode(FileKind::Regular, permissions, 0, b"");
+        self.check_named(&dir)?;
         let attr = self.changed(self.fs.tmpfile(dir.ino(), &new))?;
         Ok(self.pinned(attr).into_file())
     }
@@ -79,7 +82,8 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
             return Err(Errno::EPERM);
         }
         let (dir, name) = self.resolve_parent(new)?;
-        let _names = self.names.lock();
+        let _locked = self.names.exclude(&[dir.ino()]);
+        self.check_named(&dir)?;
         if self.fs.lookup(dir.ino(), name).is_ok() {
             return Err(Errno::EEXIST);
         }
@@ -89,33 +93,72 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
 
     /// Takes a name away from what is not a directory.
     pub fn unlink(&self, path: &[u8]) -> Result<()> {
-        let (dir, name) = self.resolve_parent(path)?;
-        let _pin = self.resolve(path)?;
-        let _names = self.names.lock();
-        self.changed(self.fs.unlink(dir.ino(), name)).map(drop)
+        self.remove(path, FS::unlink)
     }
 
     /// Removes an empty directory.
     pub fn rmdir(&self, path: &[u8]) -> Result<()> {
+        self.remove(path, FS::rmdir)
+    }
+
+    fn remove(
+        &self,
+        path: &[u8],
+        remove: impl Fn(&FS, Ino, &[u8]) -> Result<Unlinked>,
+    ) -> Result<()> {
         let (dir, name) = self.resolve_parent(path)?;
-        let _pin = self.resolve(path)?;
-        let _names = self.names.lock();
-        self.changed(self.fs.rmdir(dir.ino(), name)).map(drop)
+        loop {
+            let victim = self.child(&dir, name)?;
+            let _locked = self.names.exclude(&[dir.ino(), victim.ino()]);
+            if self.fs.lookup(dir.ino(), name) == Ok(victim.ino()) {
+                return self.changed(remove(&self.fs, dir.ino(), name)).map(drop);
+            }
+        }
     }
 
     /// `renameat2(2)`, with the checks that the kernel makes before it asks a file system.
     pub fn rename(&self, from: &[u8], to: &[u8], flags: RenameFlags) -> Result<()> {
-        let source = self.resolve(from)?;
         let (from_dir, from_name) = self.resolve_parent(from)?;
+        // If both paths are wrong, this one is what the caller is told of.
+        drop(self.child(&from_dir, from_name)?);
         let (to_dir, to_name) = self.resolve_parent(to)?;
-        let target = match self.resolve(to) {
-            Ok(target) => Some(target),
-            Err(Errno::ENOENT) => None,
-            Err(error) => return Err(error),
-        };
-        let _names = self.names.lock();
+        let _renames = self.names.renames();
+        loop {
+            let source = self.child(&from_dir, from_name)?;
+            let target = match self.child(&to_dir, to_name) {
+                Ok(target) => Some(target),
+                Err(Errno::ENOENT) => None,
+                Err(error) => return Err(error),
+            };
+            let mut inos = vec![from_dir.ino(), to_dir.ino(), source.ino()];
+            inos.extend(target.as_ref().map(Pin::ino));
+            let _locked = self.names.exclude(&inos);
+            let target_ino = target.as_ref().map(Pin::ino).ok_or(Errno::ENOENT);
+            if self.fs.lookup(from_dir.ino(), from_name) != Ok(source.ino())
+                || self.fs.lookup(to_dir.ino(), to_name) != target_ino
+            {
+                continue;
+            }
+            self.check_named(&to_dir)?;
+            if self.must_rename(&source, &from_dir, target.as_ref(), &to_dir, flags)? {
+                let (from_ino, to_ino) = (from_dir.ino(), to_dir.ino());
+                self.changed(self.fs.rename(from_ino, from_name, to_ino, to_name, flags))?;
+            }
+            return Ok(());
+        }
+    }
+
+    /// Whether there is anything to do: there is not if both names are those of one inode.
+    fn must_rename(
+        &self,
+        source: &Pin<'_, FS, L>,
+        from_dir: &Pin<'_, FS, L>,
+        target: Option<&Pin<'_, FS, L>>,
+        to_dir: &Pin<'_, FS, L>,
+        flags: RenameFlags,
+    ) -> Result<bool> {
         let is_dir = |attr: &Attr| attr.kind() == FileKind::Directory;
-        match (&target, flags) {
+        match (target, flags) {
             (Some(_), RenameFlags::NoReplace) => return Err(Errno::EEXIST),
             (None, RenameFlags::Exchange) => return Err(Errno::ENOENT),
             _ => {}
@@ -123,29 +166,23 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
         if is_dir(&source.attr) && self.is_inside(to_dir.ino(), source.ino())? {
             return Err(Errno::EINVAL);
         }
-        if let Some(target) = &target {
-            if self.is_inside(from_dir.ino(), target.ino())? {
-                let exchange = flags == RenameFlags::Exchange;
-                return Err(if exchange {
-                    Errno::EINVAL
-                } else {
-                    Errno::ENOTEMPTY
-                });
-            }
-            if target.ino() == source.ino() {
-                return Ok(());
-            }
-            match (flags, is_dir(&source.attr), is_dir(&target.attr)) {
-                (RenameFlags::Replace, true, false) => return Err(Errno::ENOTDIR),
-                (RenameFlags::Replace, false, true) => return Err(Errno::EISDIR),
-                _ => {}
-            }
+        let Some(target) = target else {
+            return Ok(true);
+        };
+        if self.is_inside(from_dir.ino(), target.ino())? {
+            let exchange = flags == RenameFlags::Exchange;
+            return Err(if exchange {
+                Errno::EINVAL
+            } else {
+                Errno::ENOTEMPTY
+            });
         }
-        self.changed(
-            self.fs
-                .rename(from_dir.ino(), from_name, to_dir.ino(), to_name, flags),
-        )
-        .map(drop)
+        match (flags, is_dir(&source.attr), is_dir(&target.attr)) {
+            _ if target.ino() == source.ino() => Ok(false),
+            (RenameFlags::Replace, true, false) => Err(Errno::ENOTDIR),
+            (RenameFlags::Replace, false, true) => Err(Errno::EISDIR),
+            _ => Ok(true),
+        }
     }
 
     /// All entries of a directory.
@@ -157,6 +194,7 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
     pub fn readdir_from(&self, path: &[u8], cookie: u64, count: usize) -> Result<Vec<Entry>> {
         let dir = self.resolve(path)?;
         let mut entries = Vec::new();
+        let _locked = self.names.share(dir.ino());
         self.fs.readdir(dir.ino(), cookie, &mut |entry| {
             if entries.len() < count {
                 assert!(entry.next_cookie > 2 && entry.next_cookie < 1 << 63);

@@ -1,31 +1,32 @@
 //! A mounted file system in memory, used by path.
 
-use crate::{SimDisk, SimEnv};
+use crate::name_locks::NameLocks;
+use crate::{HostLocks, Locks, SimDisk, SimEnv};
 use bento_api::{Env, FileSystem, Ino, MountOptions, Result};
 use bento_host::FileIo;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A file system of type `FS` mounted on a [`SimDisk`].
+/// A file system of type `FS` mounted on a [`SimDisk`], with locks of the family `L`.
 ///
 /// Paths are bytes from the root; symbolic links are not followed. Everything is done as root.
-/// As the file system may ask: the calls that change names are serialised, and pins are counted
-/// exactly: unmounting while a [`File`](crate::File) is open panics.
-pub struct Sim<FS: FileSystem<SimEnv>> {
+/// Directories are locked as the kernel locks them, and pins are counted exactly: unmounting while
+/// a [`File`](crate::File) is open panics.
+pub struct Sim<FS: FileSystem<SimEnv<L>>, L: Locks = HostLocks> {
     disk: SimDisk,
-    pub(crate) env: SimEnv,
+    pub(crate) env: SimEnv<L>,
     pub(crate) fs: Arc<FS>,
-    pub(crate) io: FileIo<SimEnv, FS>,
+    pub(crate) io: FileIo<SimEnv<L>, FS>,
     pub(crate) pins: Mutex<HashMap<Ino, u64>>,
-    pub(crate) names: Mutex<()>,
+    pub(crate) names: NameLocks<L>,
     read_only: bool,
     options: Vec<u8>,
     /// Tells files of this mount from those of one before.
     pub(crate) mount_number: u64,
 }
 
-impl<FS: FileSystem<SimEnv>> Sim<FS> {
+impl<L: Locks, FS: FileSystem<SimEnv<L>>> Sim<FS, L> {
     /// Mounts what is on `disk`; clock and randomness start from `seed`.
     pub fn mount(disk: SimDisk, seed: u64) -> Result<Self> {
         Self::mount_with(disk, seed, &MountOptions::default())
@@ -33,12 +34,12 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
 
     /// Mounts with options.
     pub fn mount_with(disk: SimDisk, seed: u64, options: &MountOptions<'_>) -> Result<Self> {
-        Self::mount_in(disk.clone(), SimEnv::new(disk, seed), options, 0)
+        Self::mount_in(disk.clone(), SimEnv::with_locks(disk, seed), options, 0)
     }
 
     fn mount_in(
         disk: SimDisk,
-        env: SimEnv,
+        env: SimEnv<L>,
         options: &MountOptions<'_>,
         mount_number: u64,
     ) -> Result<Self> {
@@ -49,7 +50,7 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
             env,
             fs,
             pins: Mutex::default(),
-            names: Mutex::default(),
+            names: NameLocks::new(),
             read_only: options.read_only,
             options: options.options.to_vec(),
             mount_number,
@@ -76,7 +77,7 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
     }
 
     fn end(&self) -> Result<()> {
-        let pins = self.pins.lock();
+        let pins = self.pins.lock().clone();
         assert!(pins.is_empty(), "still pinned at unmount: {pins:?}");
         self.fs.unmount()
     }
@@ -86,7 +87,7 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
             read_only: self.read_only,
             options: &self.options,
         };
-        let env = SimEnv::new(disk.clone(), seed);
+        let env = SimEnv::with_locks(disk.clone(), seed);
         *self = Self::mount_in(disk, env, &options, self.mount_number + 1)?;
         Ok(())
     }
@@ -97,7 +98,7 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
     }
 
     /// Its environment.
-    pub fn env(&self) -> &SimEnv {
+    pub fn env(&self) -> &SimEnv<L> {
         &self.env
     }
 

@@ -1,17 +1,17 @@
 //! From paths to pinned inodes.
 
-use crate::{File, Sim, SimEnv};
+use crate::{File, Locks, Sim, SimEnv};
 use bento_api::{Attr, Errno, FileKind, FileSystem, Ino, NewInode, Result, mode};
 
 const NAME_MAX: usize = 255;
 
 /// A pinned inode.
-pub(crate) struct Pin<'a, FS: FileSystem<SimEnv>> {
-    sim: &'a Sim<FS>,
+pub(crate) struct Pin<'a, FS: FileSystem<SimEnv<L>>, L: Locks> {
+    sim: &'a Sim<FS, L>,
     pub(crate) attr: Attr,
 }
 
-impl<FS: FileSystem<SimEnv>> Pin<'_, FS> {
+impl<L: Locks, FS: FileSystem<SimEnv<L>>> Pin<'_, FS, L> {
     pub(crate) fn ino(&self) -> Ino {
         self.attr.ino
     }
@@ -27,13 +27,13 @@ impl<FS: FileSystem<SimEnv>> Pin<'_, FS> {
     }
 }
 
-impl<FS: FileSystem<SimEnv>> Drop for Pin<'_, FS> {
+impl<L: Locks, FS: FileSystem<SimEnv<L>>> Drop for Pin<'_, FS, L> {
     fn drop(&mut self) {
         self.sim.unpin(self.attr.ino);
     }
 }
 
-impl<FS: FileSystem<SimEnv>> Sim<FS> {
+impl<L: Locks, FS: FileSystem<SimEnv<L>>> Sim<FS, L> {
     pub(crate) fn ino(&self, file: &File) -> Result<Ino> {
         if file.mount_number == self.mount_number {
             Ok(file.ino)
@@ -56,15 +56,16 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
         permissions: u16,
         rdev: u32,
         target: &[u8],
-    ) -> Result<Pin<'_, FS>> {
+    ) -> Result<Pin<'_, FS, L>> {
         let (dir, name) = self.resolve_parent(path)?;
         let new = new_inode(kind, permissions, rdev, target);
-        let _names = self.names.lock();
+        let _locked = self.names.exclude(&[dir.ino()]);
+        self.check_named(&dir)?;
         let created = self.changed(self.fs.create(dir.ino(), name, &new))?;
         Ok(self.pinned(created.inode))
     }
 
-    pub(crate) fn resolve(&self, path: &[u8]) -> Result<Pin<'_, FS>> {
+    pub(crate) fn resolve(&self, path: &[u8]) -> Result<Pin<'_, FS, L>> {
         let mut at = self.pin(self.fs.root())?;
         for name in components(path) {
             at = self.step(&at, name)?;
@@ -73,7 +74,7 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
     }
 
     /// The directory that the last component of `path` is in, and that component.
-    pub(crate) fn resolve_parent<'p>(&self, path: &'p [u8]) -> Result<(Pin<'_, FS>, &'p [u8])> {
+    pub(crate) fn resolve_parent<'p>(&self, path: &'p [u8]) -> Result<(Pin<'_, FS, L>, &'p [u8])> {
         let mut names = components(path);
         let name = names.next_back().ok_or(Errno::EINVAL)?;
         check_name(name)?;
@@ -87,15 +88,29 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
         Ok((at, name))
     }
 
-    fn step(&self, at: &Pin<'_, FS>, name: &[u8]) -> Result<Pin<'_, FS>> {
+    fn step(&self, at: &Pin<'_, FS, L>, name: &[u8]) -> Result<Pin<'_, FS, L>> {
         if at.attr.kind() != FileKind::Directory {
             return Err(Errno::ENOTDIR);
         }
         if name == b".." {
             return self.pin(self.fs.parent(at.ino())?);
         }
+        self.child(at, name)
+    }
+
+    /// What stands under a name in a directory.
+    pub(crate) fn child(&self, dir: &Pin<'_, FS, L>, name: &[u8]) -> Result<Pin<'_, FS, L>> {
         check_name(name)?;
-        self.pin(self.fs.lookup(at.ino(), name)?)
+        let _locked = self.names.share(dir.ino());
+        self.pin(self.fs.lookup(dir.ino(), name)?)
+    }
+
+    /// Nothing is made in a directory that was removed. It must be locked.
+    pub(crate) fn check_named(&self, dir: &Pin<'_, FS, L>) -> Result<()> {
+        match self.fs.getattr(dir.ino())?.nlink {
+            0 => Err(Errno::ENOENT),
+            _ => Ok(()),
+        }
     }
 
     /// Whether `dir` is `outer` or somewhere in it.
@@ -112,12 +127,12 @@ impl<FS: FileSystem<SimEnv>> Sim<FS> {
         }
     }
 
-    fn pin(&self, ino: Ino) -> Result<Pin<'_, FS>> {
+    fn pin(&self, ino: Ino) -> Result<Pin<'_, FS, L>> {
         Ok(self.pinned(self.fs.load(ino)?))
     }
 
     /// Counts a pin that the file system has given.
-    pub(crate) fn pinned(&self, attr: Attr) -> Pin<'_, FS> {
+    pub(crate) fn pinned(&self, attr: Attr) -> Pin<'_, FS, L> {
         *self.pins.lock().entry(attr.ino).or_default() += 1;
         Pin { sim: self, attr }
     }
