@@ -114,6 +114,7 @@ static int bento_change_size(struct inode *inode, struct bento_setattr *set)
 {
 	loff_t size = set->size_bytes;
 	bool device = inode->i_sb->s_bdev;
+	bool empties = !size && i_size_read(inode);
 	int err = 0;
 
 	inode_dio_wait(inode);
@@ -133,6 +134,8 @@ static int bento_change_size(struct inode *inode, struct bento_setattr *set)
 		mutex_unlock(&bento_i(inode)->map_lock);
 		bento_mappings_changed(inode);
 	}
+	if (!err && empties)
+		WRITE_ONCE(bento_i(inode)->emptied, true);
 	filemap_invalidate_unlock(inode->i_mapping);
 	return err;
 }

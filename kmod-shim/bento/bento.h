@@ -70,6 +70,8 @@ struct bento_inode {
 	bool pinned;
 	/* i_blocks is out of date; getattr asks the file system. */
 	bool sectors_stale;
+	/* Emptied since it was last closed after writing. */
+	bool emptied;
 	/* What the file system has; the VFS may be ahead. */
 	u64 stored_size;
 	struct timespec64 stored_atime;

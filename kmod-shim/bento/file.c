@@ -197,8 +197,21 @@ static int bento_open(struct inode *inode, struct file *file)
 	return generic_file_open(inode, file);
 }
 
+/*
+ * New contents in an emptied file start on their way now: until they are
+ * there, a power cut would leave it empty.
+ */
+static int bento_release(struct inode *inode, struct file *file)
+{
+	if ((file->f_mode & FMODE_WRITE) &&
+	    xchg(&bento_i(inode)->emptied, false))
+		filemap_flush(inode->i_mapping);
+	return 0;
+}
+
 const struct file_operations bento_file_ops = {
 	.open		= bento_open,
+	.release	= bento_release,
 	.llseek		= bento_llseek,
 	.read_iter	= bento_read_iter,
 	.write_iter	= bento_write_iter,

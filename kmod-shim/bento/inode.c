@@ -50,6 +50,7 @@ struct inode *bento_alloc_inode(struct super_block *sb)
 	bi->direct = (struct bento_range){};
 	bi->pinned = false;
 	bi->sectors_stale = false;
+	bi->emptied = false;
 	bi->stored_size = 0;
 	spin_lock_init(&bi->io_lock);
 	INIT_LIST_HEAD(&bi->io_done);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /* Operations on names in directories. */
 
+#include <linux/pagemap.h>
+
 #include "bento.h"
 
 /*
@@ -142,6 +144,18 @@ static int bento_rmdir(struct inode *dir, struct dentry *dentry)
 	return bento_removed(err, dir, dentry, &changed);
 }
 
+/*
+ * Who replaces a file by renaming another counts on the old contents or the
+ * new ones after a power cut, fsync or not: those that take a name go out
+ * before they have it.
+ */
+static int bento_write_before_rename(struct inode *inode)
+{
+	if (!S_ISREG(inode->i_mode) || !inode->i_sb->s_bdev)
+		return 0;
+	return filemap_write_and_wait(inode->i_mapping);
+}
+
 static int bento_rename(struct mnt_idmap *idmap,
 			struct inode *from_dir, struct dentry *from,
 			struct inode *to_dir, struct dentry *to,
@@ -157,6 +171,13 @@ static int bento_rename(struct mnt_idmap *idmap,
 		how = BENTO_RENAME_NOREPLACE;
 	if (flags & RENAME_EXCHANGE)
 		how = BENTO_RENAME_EXCHANGE;
+	if (d_really_is_positive(to)) {
+		err = bento_write_before_rename(d_inode(from));
+		if (!err && how == BENTO_RENAME_EXCHANGE)
+			err = bento_write_before_rename(d_inode(to));
+		if (err)
+			return err;
+	}
 	err = bento_icall(from_dir, rename, bento_qstr(&from->d_name),
 			  to_dir->i_ino, bento_qstr(&to->d_name), how,
 			  &renamed);

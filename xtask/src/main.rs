@@ -7,6 +7,7 @@ mod counts;
 mod crash;
 mod demo;
 mod deps;
+mod fuzz;
 mod kernel;
 mod kmod;
 mod test;
@@ -39,6 +40,7 @@ enum Task {
     Crash(crash::Arguments),
     Demo(demo::Arguments),
     Deps(deps::Arguments),
+    Fuzz(fuzz::Arguments),
     Kmod(kmod::Arguments),
     Test(test::Arguments),
     Vm(vm::Arguments),
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Task::Crash(arguments) => crash::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Deps(arguments) => deps::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Kmod(arguments) => kmod::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Vm(arguments) => vm::run(arguments),

@@ -77,6 +77,57 @@ remount_ro_waits_for_writers_to_close() {
     unmount_whole
 }
 
+# --- contents that nobody has called fsync for ---
+
+# What a power cut now leaves, with all metadata of this moment.
+mount_copy() {
+    touch /mnt/a/other
+    sync /mnt/a/other
+    copy_disk
+    mount -t logfs -o loop /run/copy /mnt/b
+}
+
+old_and_new() {
+    fresh -o commit=3600
+    dd if=/dev/urandom of=/run/new bs=50k count=5 status=none
+    echo old >/mnt/a/file
+    echo old >/mnt/a/other-file
+    sync -f /mnt/a
+}
+
+replaced_by_rename_has_old_or_new_contents() {
+    old_and_new
+    cp /run/new /mnt/a/new
+    mv /mnt/a/new /mnt/a/file
+    mount_copy
+    cmp /run/new /mnt/b/file
+    umount /mnt/b
+    unmount_whole
+}
+
+exchanged_has_old_or_new_contents() {
+    old_and_new
+    cp /run/new /mnt/a/new
+    cp /run/new /mnt/a/newer
+    # renameat2 with RENAME_EXCHANGE
+    perl -e 'exit(syscall(316, -100, $ARGV[0], -100, $ARGV[1], 2) != 0)' /mnt/a/new /mnt/a/newer
+    mount_copy
+    cmp /run/new /mnt/b/new
+    cmp /run/new /mnt/b/newer
+    umount /mnt/b
+    unmount_whole
+}
+
+rewritten_goes_out_when_it_is_closed() {
+    old_and_new
+    cat /run/new >/mnt/a/file
+    sleep 0.5
+    mount_copy
+    cmp /run/new /mnt/b/file
+    umount /mnt/b
+    unmount_whole
+}
+
 # --- times ---
 
 OLD="2001-02-03 04:05:06.000000000 +0000"
@@ -444,7 +495,9 @@ unknown_features_that_forbid_writing() {
 
 modprobe --quiet loop
 for name in ro_takes_no_changes_and_writes_nothing remount_ro_keeps_dirty_data \
-    remount_ro_waits_for_writers_to_close noatime relatime_once_a_day_or_change \
+    remount_ro_waits_for_writers_to_close \
+    replaced_by_rename_has_old_or_new_contents exchanged_has_old_or_new_contents \
+    rewritten_goes_out_when_it_is_closed noatime relatime_once_a_day_or_change \
     strictatime_always nodiratime_spares_directories lazytime_shows_times_and_keeps_them \
     without_sync_changes_wait sync_makes_every_change_durable \
     dirsync_makes_changes_of_names_durable nosuid_nodev_noexec errors_option \
