@@ -65,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut fuzzer = Command::new(program);
     fuzzer
         .arg("-timeout=20")
-        .arg("-max_len=300")
+        .args(["-max_len=300", "-len_control=0"])
         .arg(format!("-artifact_prefix={}", artifacts.display()));
     if arguments.distil {
         for entry in fs::read_dir(&kept)? {

@@ -82,6 +82,86 @@ impl Victims {
         }
         image
     }
+
+    /// A disk with these changes; one with records in its log if `dirty`.
+    pub fn edited(&self, dirty: bool, edits: &[Edit]) -> Image {
+        let mut image = if dirty { &self.dirty } else { &self.clean }.clone();
+        let nth = |number: u16| self.metadata[usize::from(number) % self.metadata.len()];
+        for edit in edits {
+            match *edit {
+                Edit::Metadata {
+                    block,
+                    at,
+                    width,
+                    value,
+                    sealed,
+                } => {
+                    let address = nth(block) * BLOCK as u64;
+                    let mut block = vec![0; BLOCK];
+                    image.read(address, &mut block);
+                    put_field(&mut block, at, width, value);
+                    if sealed {
+                        logfs_format::block::seal(&mut block);
+                    }
+                    image.write(address, &block);
+                }
+                Edit::Copy { from, to } => {
+                    let mut block = vec![0; BLOCK];
+                    image.read(nth(from) * BLOCK as u64, &mut block);
+                    image.write(nth(to) * BLOCK as u64, &block);
+                }
+                Edit::Record {
+                    record,
+                    at,
+                    width,
+                    value,
+                } => change_records(&mut image, |number, bytes| {
+                    let hit = number == record;
+                    if hit {
+                        put_field(bytes, at, width, value);
+                    }
+                    hit
+                }),
+            }
+        }
+        image
+    }
+}
+
+/// One change to a disk.
+#[derive(Clone, Copy, Debug)]
+pub enum Edit {
+    /// Bytes of a block that starts with the magic. Its checksum is right afterwards if `sealed`.
+    Metadata {
+        /// Which of them, from the first on the disk, again from the first behind the last.
+        block: u16,
+        /// Where in the block, again from its start behind its end.
+        at: u16,
+        /// As many bytes of `value` as a field has: 1, 2, 4 or 8 for 0 to 3.
+        width: u8,
+        /// What is there afterwards.
+        value: u64,
+        /// Whether the block's checksum is made right.
+        sealed: bool,
+    },
+    /// A block that starts with the magic becomes a copy of another.
+    Copy {
+        /// The one that is copied.
+        from: u16,
+        /// The one that becomes like it.
+        to: u16,
+    },
+    /// Bytes of a record of the log, whose checksum is right afterwards.
+    Record {
+        /// Which of the records.
+        record: u16,
+        /// Where in it, again from its start behind its end.
+        at: u16,
+        /// As for `Metadata`.
+        width: u8,
+        /// What is there afterwards.
+        value: u64,
+    },
 }
 
 fn any<'a>(blocks: &'a [u64], rng: &mut Rng) -> &'a u64 {
@@ -157,32 +237,59 @@ fn damage(image: &mut Image, address: u64, rng: &mut Rng) {
 
 /// Changes bytes of the log's records and makes their checksums right.
 fn damage_log(image: &mut Image, rng: &mut Rng) {
+    change_records(image, |_, record| {
+        let hit = rng.below(3) == 0;
+        if hit {
+            for _ in 0..=rng.below(4) {
+                let place = 24 + rng.below((record.len() - 24) as u64) as usize;
+                record[place] = rng.next_u64() as u8;
+            }
+        }
+        hit
+    });
+}
+
+/// Shows `change` each record of the log, numbered; one that it has changed gets its checksum.
+fn change_records(image: &mut Image, mut change: impl FnMut(u16, &mut [u8]) -> bool) {
     let mut block = vec![0; BLOCK];
     image.read(BLOCK as u64, &mut block);
-    let superblock = logfs_format::Superblock::parse(&block, 1).unwrap();
+    let Ok(superblock) = logfs_format::Superblock::parse(&block, 1) else {
+        return;
+    };
     let start = (superblock.log_start.get() + 2) * BLOCK as u64;
     let len = superblock.log_blocks.get() * BLOCK as u64;
+    if start.saturating_add(len) > image.size_bytes() {
+        return;
+    }
     let mut ring = vec![0; len as usize];
     image.read(start, &mut ring);
     let mut at = 0;
+    let mut number = 0;
     while at + 512 <= ring.len() {
         let head: logfs_format::log::RecordHead =
             *logfs_format::block::view(&ring, at).expect("inside");
         let record_len = head.len_bytes.get() as usize;
-        if head.magic.get() != logfs_format::log::RECORD_MAGIC || at + record_len > ring.len() {
+        let is_record = head.magic.get() == logfs_format::log::RECORD_MAGIC
+            && record_len > 24
+            && at + record_len <= ring.len();
+        if !is_record {
             break;
         }
         let record = &mut ring[at..at + record_len];
-        if rng.below(3) == 0 {
-            for _ in 0..=rng.below(4) {
-                let place = 24 + rng.below((record_len - 24) as u64) as usize;
-                record[place] = rng.next_u64() as u8;
-            }
+        if change(number, record) {
             record[4..8].fill(0);
             let sum = crc32fast::hash(record);
             record[4..8].copy_from_slice(&sum.to_le_bytes());
         }
         at += record_len.next_multiple_of(512);
+        number += 1;
     }
     image.write(start, &ring);
+}
+
+/// Puts the low bytes of a value to a place inside; `width` is that of [`Edit`].
+fn put_field(bytes: &mut [u8], at: u16, width: u8, value: u64) {
+    let width = 1 << (width % 4);
+    let at = usize::from(at) % (bytes.len() - width + 1);
+    bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod damage;
+pub mod hostile;
 
 use bento_sim::{Sim, SimDisk, SimEnv};
 use logfs::LogFs;
