@@ -10,7 +10,7 @@ use crate::kernel::Kernel;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const VERSION: &str = "0.3.2";
@@ -21,9 +21,13 @@ const OPERATIONS_VARIABLE: &str = "FSX_OPERATIONS";
 const OPERATIONS: u32 = 300_000;
 const OPERATIONS_FEW: u32 = 20_000;
 
-/// One run.
+/// Operations in one go: fsx 0.3.2 keeps its mappings, so that it gets slower with each.
+const OPERATIONS_MAX: u32 = 100_000;
+
+/// One kind of runs.
 struct Run {
     name: &'static str,
+    /// Of the first run; each further one has a seed of its own.
     seed: u32,
     /// What differs from the tool's defaults.
     settings: &'static str,
@@ -96,32 +100,42 @@ fn program() -> Result<PathBuf> {
     Ok(dir.join("bin/fsx"))
 }
 
-/// Shares the operations out among the runs.
+/// Shares the operations out among the kinds of runs.
 fn fsx(workspace: &Workspace, subject: Subject, operations: u32) -> Result<Counts> {
     let program = program()?;
-    let program = program.display();
     let machine = subject.machine(workspace, Duration::from_secs(3000))?;
-    let each = operations / RUNS.len() as u32;
     let mut checks = Checks::default();
-    for Run {
-        name,
-        seed,
-        settings,
-        fallocate_weight,
-    } in RUNS
-    {
-        checks.check(
-            &format!("{subject:?}: {name}, {each} operations, seed {seed}"),
-            || {
-                let (mount, unmount) = (subject.mount(), subject.unmount());
-                let script = format!(
-                    "set -e; printf '%s\\n' '{settings}' '{WEIGHTS}' \
-                 'posix_fallocate = {fallocate_weight}' > /run/fsx.toml; {mount}\n\
-                 {program} -q -N {each} -S {seed} -P /run -f /run/fsx.toml /mnt/file\n{unmount}"
-                );
+    for run in RUNS {
+        let mut left = operations / RUNS.len() as u32;
+        let mut seed = run.seed;
+        while left > 0 {
+            let count = left.min(OPERATIONS_MAX);
+            let name = format!("{subject:?}: {}, {count} operations, seed {seed}", run.name);
+            checks.check(&name, || {
+                let script = run.script(&program, subject, count, seed);
                 expect_success(workspace, &machine, &script).map(drop)
-            },
-        );
+            });
+            left -= count;
+            seed += RUNS.len() as u32;
+        }
     }
     Ok(checks.counts())
+}
+
+impl Run {
+    fn script(&self, program: &Path, subject: Subject, operations: u32, seed: u32) -> String {
+        let Run {
+            settings,
+            fallocate_weight,
+            ..
+        } = self;
+        format!(
+            "set -e; printf '%s\\n' '{settings}' '{WEIGHTS}' \
+             'posix_fallocate = {fallocate_weight}' > /run/fsx.toml; {mount}\n\
+             {program} -q -N {operations} -S {seed} -P /run -f /run/fsx.toml /mnt/file\n{unmount}",
+            mount = subject.mount(),
+            unmount = subject.unmount(),
+            program = program.display()
+        )
+    }
 }
