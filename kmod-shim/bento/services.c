@@ -11,8 +11,11 @@
 
 #include "bento.h"
 
-/* Up to here an allocation waits until there is memory. */
-#define BENTO_NOFAIL_BYTES	(8 * 1024)
+/*
+ * Up to here an allocation waits until there is memory: safe Rust has no way
+ * to go on without. Nothing on a disk makes a file system ask for more.
+ */
+#define BENTO_NOFAIL_BYTES	(4 * 1024 * 1024)
 
 /*
  * A page, as blocks of a cache are, comes from the page allocator: a slab of
@@ -57,8 +60,10 @@ void *bento_alloc(size_t size, size_t align, bool zeroed)
 	/* kmalloc aligns powers of two to their size, vmalloc to pages. */
 	if (align > ARCH_KMALLOC_MINALIGN && size < PAGE_SIZE)
 		size = roundup_pow_of_two(max(size, align));
-	if (size <= BENTO_NOFAIL_BYTES)
+	if (size <= PAGE_SIZE)
 		return kmalloc(size, gfp | __GFP_NOFAIL);
+	if (size <= BENTO_NOFAIL_BYTES)
+		gfp |= __GFP_NOFAIL;
 	return kvmalloc(size, gfp | __GFP_NOWARN);
 }
 EXPORT_SYMBOL_GPL(bento_alloc);

@@ -33,7 +33,7 @@ work() {
             close $file;
             mkdir "$dir/dir-$n"; symlink "x" x 200, "$dir/dir-$n/link"; link "$dir/$n", "$dir/dir-$n/$n";
             rename "$dir/dir-$n", "$dir/other-$n"; stat "$dir/other-$n"; stat "$dir/none-$n";
-            opendir(my $entries, $dir) and readdir $entries;
+            if (opendir(my $entries, $dir)) { my @all = readdir $entries; }
             unlink "$dir/other-$n/link";
             open(my $again, "<", "$dir/$n") and sysread($again, my $data, 1000);
             truncate "$dir/other-$n/$n-short", 10;
