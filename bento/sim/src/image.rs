@@ -99,6 +99,12 @@ impl Image {
         bytes
     }
 
+    /// What was ever written, in pieces: offset in bytes and contents. The rest is zeros.
+    pub fn pieces(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let pages = self.groups.values().flat_map(|group| group.iter());
+        pages.map(|(number, page)| (number * PAGE_BYTES as u64, page.as_slice()))
+    }
+
     fn page(&self, number: u64) -> Option<&Page> {
         Some(self.groups.get(&(number / GROUP_PAGES))?.get(&number)?)
     }

@@ -5,11 +5,12 @@ use anyhow::{Context, Result, bail};
 use bento_sim::Image;
 use clap::Parser;
 use logfs_tests::damage::{Harm, Victims};
+use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -82,11 +83,15 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn put(image: &Image, device: &Path) -> Result<()> {
-    let mut disk = OpenOptions::new()
+    let disk = OpenOptions::new()
         .write(true)
         .open(device)
         .with_context(|| format!("cannot open {}", device.display()))?;
-    disk.write_all(&image.to_bytes())?;
+    let zeros = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+    fallocate(&disk, zeros, 0, image.size_bytes())?;
+    for (offset_bytes, piece) in image.pieces() {
+        disk.write_all_at(piece, offset_bytes)?;
+    }
     Ok(disk.sync_all()?)
 }
 
