@@ -5,7 +5,10 @@
 use crate::context::{Context, RUN_BLOCKS};
 use crate::extents;
 use bento_api::FileKind;
-use logfs_format::{BLOCK_BYTES, INODES_PER_BLOCK, InoAddress, Inode, InodeFlags, block};
+use logfs_format::tree::Branch;
+use logfs_format::{
+    BLOCK_BYTES, BlockKind, HEADER_BYTES, INODES_PER_BLOCK, InoAddress, Inode, InodeFlags, block,
+};
 
 /// Asks for the blocks that inodes lead to and pass 2 reads: summaries of file data, roots of trees,
 /// attributes, symbolic links.
@@ -69,4 +72,20 @@ pub(crate) fn directories(ctx: &Context<'_>, dirs: impl Iterator<Item = u64>) {
     }
     wanted.sort_unstable();
     ctx.read_ahead(wanted);
+}
+
+/// Asks for what is below the roots of directories' indexes.
+pub(crate) fn indexes(ctx: &Context<'_>, dirs: impl Iterator<Item = u64>) {
+    for inode in dirs.filter_map(|dir| ctx.read_inode(dir)) {
+        let root = inode.dir_index.get();
+        let image = (root != 0).then(|| ctx.read(root, BlockKind::DirIndex));
+        if let Some(Ok(image)) = image
+            && let Some(header) = block::header(&image)
+            && header.level.get() > 0
+        {
+            let count = header.count.get() as usize;
+            let branches: &[Branch] = block::array(&image, HEADER_BYTES, count).unwrap_or(&[]);
+            ctx.read_ahead(branches.iter().map(|branch| branch.child.get()));
+        }
+    }
 }

@@ -8,11 +8,12 @@ use logfs_format::{
     BLOCK_BYTES, BlockKind, Extent, Fault, HEADER_BYTES, InoAddress, Inode, Layout, Superblock,
     block,
 };
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 /// Blocks read from the device at a time.
-pub(crate) const RUN_BLOCKS: u64 = 32;
+pub(crate) const RUN_BLOCKS: u64 = 16;
 
 /// Images of blocks, by address.
 pub(crate) type Images = BTreeMap<u64, Box<[u8]>>;
@@ -110,6 +111,8 @@ impl Torn {
 /// See the module.
 pub(crate) struct Context<'a> {
     device: &'a dyn Device,
+    /// The run that was loaded last: its address and what it holds on the device.
+    loaded: RefCell<(u64, Vec<u8>)>,
     /// What stands for the blocks on the device: first from the log, then changed by repairs.
     pub(crate) images: Images,
     /// File data to be copied when the repairs are written: to a free block, from which one.
@@ -144,6 +147,7 @@ impl<'a> Context<'a> {
         let layout = superblock.layout();
         Context {
             device,
+            loaded: RefCell::default(),
             images: Images::new(),
             copies: BTreeMap::new(),
             crc32c,
@@ -241,10 +245,46 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Reads a run of blocks from the device that will be read one by one. If that fails, so will
+    /// they.
+    pub(crate) fn load(&self, address: u64, count: usize) {
+        if self.is_loaded(address) && self.is_loaded(address + count as u64 - 1) {
+            return;
+        }
+        let mut loaded = self.loaded.borrow_mut();
+        let (_, mut buffer) = std::mem::take(&mut *loaded);
+        buffer.resize(count * BLOCK_BYTES, 0);
+        let request = ReadRequest {
+            offset_bytes: address.saturating_mul(BLOCK_BYTES as u64),
+            buffer: &mut buffer,
+        };
+        if self.device.read(&mut [request]).is_ok() {
+            *loaded = (address, buffer);
+        }
+    }
+
+    fn is_loaded(&self, address: u64) -> bool {
+        let loaded = self.loaded.borrow();
+        let end = loaded.0 + (loaded.1.len() / BLOCK_BYTES) as u64;
+        (loaded.0..end).contains(&address)
+    }
+
+    fn loaded(&self, address: u64) -> Option<Box<[u8]>> {
+        if !self.is_loaded(address) {
+            return None;
+        }
+        let loaded = self.loaded.borrow();
+        let start = (address - loaded.0) as usize * BLOCK_BYTES;
+        loaded.1.get(start..start + BLOCK_BYTES).map(Box::from)
+    }
+
     /// Reads a block as it will be, whatever it holds.
     pub(crate) fn read_raw(&self, address: u64) -> Result<Box<[u8]>, Unusable> {
-        match self.images.get(&address) {
-            Some(image) => Ok(image.clone()),
+        if let Some(image) = self.images.get(&address) {
+            return Ok(image.clone());
+        }
+        match self.loaded(address) {
+            Some(image) => Ok(image),
             None => self.read_run(address, 1).map(Vec::into_boxed_slice),
         }
     }

@@ -12,6 +12,9 @@ use std::collections::{HashMap, VecDeque};
 /// Summary blocks kept in memory: files written one after the other share them.
 const CACHED_MAX: usize = 16;
 
+/// Summary blocks that are read at once.
+const LOADED_MAX: u32 = 8;
+
 /// The second witness of each data extent.
 pub(crate) struct Witness {
     /// Whether data is to be read.
@@ -93,6 +96,11 @@ impl Witness {
     fn read(&mut self, ctx: &mut Context<'_>, address: u64) -> Summary {
         let (segment, index) = ctx.layout.segment_of(address).unwrap_or_default();
         *self.seen.entry(segment).or_default() |= 1 << (index & 63);
+        let heads = header_blocks(SegmentKind::Data, ctx.layout.segment_blocks);
+        ctx.load(
+            address,
+            heads.saturating_sub(index).clamp(1, LOADED_MAX) as usize,
+        );
         let why = match ctx.read(address, BlockKind::Summary) {
             Ok(image) => return Some(image),
             Err(why) => why,

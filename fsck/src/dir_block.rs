@@ -1,6 +1,6 @@
 //! One block of a directory: making it usable, and changing its entries.
 
-use crate::context::{Context, Owner, Unusable};
+use crate::context::{Context, Owner, RUN_BLOCKS, Unusable};
 use crate::{Object, Problem, extents, index};
 use bento_api::FileKind;
 use logfs_format::dir::{ENTRY_BYTES_MIN, Entry, EntryHead, entries, entry_at, name_ok};
@@ -136,6 +136,18 @@ pub(crate) fn blocks(ctx: &mut Context<'_>, owner: Owner, inode: &Inode) -> Vec<
             (0..u64::from(extent.len.get())).map(move |index| (file_block + index, start + index))
         })
         .collect()
+}
+
+/// The runs of a directory's blocks that lie one behind the other.
+pub(crate) fn runs(blocks: &[(u64, u64)]) -> impl Iterator<Item = &[(u64, u64)]> {
+    let pieces = blocks.chunk_by(|one, next| one.1.checked_add(1) == Some(next.1));
+    pieces.flat_map(|piece| piece.chunks(RUN_BLOCKS as usize))
+}
+
+pub(crate) fn load(ctx: &Context<'_>, run: &[(u64, u64)]) {
+    if let Some((_, address)) = run.first() {
+        ctx.load(*address, run.len());
+    }
 }
 
 /// Removes the first entry of a directory that names an inode. Count and index follow.

@@ -1,6 +1,6 @@
 //! Pass 3: the entries of every directory, and its index.
 
-use crate::context::{Context, Owner, RUN_BLOCKS};
+use crate::context::{Context, Owner};
 use crate::in_use::set_bit;
 use crate::index::Keys;
 use crate::inode_table::InodeInfo;
@@ -8,10 +8,8 @@ use crate::map::Kind;
 use crate::segments::{self, edit_header};
 use crate::{Failure, Object, Problem, ahead, dir_block, index};
 use bento_api::FileKind;
-use logfs_format::dir::{
-    ENTRY_ALIGN, ENTRY_HEAD_BYTES, EntryHead, entries, hash_name, index_key, name_ok,
-};
-use logfs_format::{BLOCK_BYTES, BlockKind, InoAddress, Inode, InodeBlockHead, SegmentKind, block};
+use logfs_format::dir::{ENTRY_HEAD_BYTES, EntryHead, entries, hash_name, name_ok};
+use logfs_format::{BlockKind, InoAddress, Inode, InodeBlockHead, SegmentKind, block};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -20,7 +18,8 @@ const PASS: u32 = 3;
 /// How often a big directory tells of progress, in directories.
 const STEP: usize = 256;
 
-/// Directories whose blocks are asked for at a time, before they are checked.
+/// Directories whose blocks are asked for at a time: two groups before they are checked, their indexes
+/// one group before.
 const AHEAD: usize = 16;
 
 pub(crate) fn check(ctx: &mut Context<'_>) -> Result<(), Failure> {
@@ -31,8 +30,9 @@ pub(crate) fn check(ctx: &mut Context<'_>) -> Result<(), Failure> {
             ctx.progress(PASS, at as u64, max as u64)?;
         }
         if at % AHEAD == 0 {
-            let soon = dirs.iter().skip(at + AHEAD).take(AHEAD);
-            ahead::directories(ctx, soon.copied());
+            let group = |ahead| dirs.iter().skip(at + ahead * AHEAD).take(AHEAD).copied();
+            ahead::directories(ctx, group(2));
+            ahead::indexes(ctx, group(1));
         }
         if let Some(info) = ctx.inodes.get(dir) {
             check_one(ctx, &info);
@@ -62,17 +62,16 @@ fn check_one(ctx: &mut Context<'_>, info: &InodeInfo) {
         owner,
         hash_key: hash_key(ctx),
         seen: Seen::default(),
-        done: Vec::new(),
-        keys: Vec::new(),
         sound: true,
         removed: 0,
         renamed: false,
     };
     let blocks = dir_block::blocks(ctx, owner, &inode);
-    let mut runs = blocks.chunks(RUN_BLOCKS as usize).peekable();
-    while let Some(run) = runs.next() {
-        let next = runs.peek().copied().unwrap_or(&[]);
-        ctx.read_ahead(next.iter().map(|(_, address)| *address));
+    let fixed = ctx.report.fixed();
+    let mut keys = index::keys_of(ctx, &blocks);
+    walk.seen.ambiguous = hashes_of_several(&keys);
+    for run in dir_block::runs(&blocks) {
+        dir_block::load(ctx, run);
         for &(file_block, address) in run {
             walk.block(ctx, file_block, address);
             if ctx.restart {
@@ -80,16 +79,19 @@ fn check_one(ctx: &mut Context<'_>, info: &InodeInfo) {
             }
         }
     }
+    if ctx.report.fixed() != fixed {
+        keys = index::keys_of(ctx, &blocks);
+    }
     let sound = walk.sound && !info.damaged;
     if !walk.sound {
         ctx.gaps.names = true;
     }
     if sound {
-        check_entry_count(ctx, info.ino, &inode, &walk);
+        check_entry_count(ctx, info.ino, &inode, keys.len(), walk.removed);
     }
     let is_changed = walk.removed > 0 || walk.renamed;
     let keys = Keys {
-        keys: walk.keys,
+        keys,
         sound,
         is_changed,
     };
@@ -97,14 +99,24 @@ fn check_one(ctx: &mut Context<'_>, info: &InodeInfo) {
     ctx.inodes.update(info.ino, |info| info.counted += nodes);
 }
 
-fn check_entry_count(ctx: &mut Context<'_>, ino: u64, inode: &Inode, walk: &Walk) {
+/// The hashes that more than one of these keys have.
+fn hashes_of_several(keys: &[u64]) -> HashSet<u32> {
+    let hashes = keys.iter().map(|key| (key >> 32) as u32);
+    let pairs = hashes.clone().zip(hashes.skip(1));
+    pairs
+        .filter(|(one, other)| one == other)
+        .map(|(one, _)| one)
+        .collect()
+}
+
+fn check_entry_count(ctx: &mut Context<'_>, ino: u64, inode: &Inode, counted: usize, removed: u32) {
     let stored = inode.dir_entries.get();
-    let counted = u32::try_from(walk.keys.len()).unwrap_or(u32::MAX);
+    let counted = u32::try_from(counted).unwrap_or(u32::MAX);
     if stored == counted {
         return;
     }
     // What the check itself has removed is no problem of its own.
-    let is_explained = stored == counted.saturating_add(walk.removed);
+    let is_explained = stored == counted.saturating_add(removed);
     if is_explained || ctx.fix(Object::Inode(ino), Problem::EntryCount { stored, counted }) {
         ctx.edit_inode(ino, |inode| inode.dir_entries = counted.into());
     }
@@ -115,10 +127,6 @@ struct Walk {
     owner: Owner,
     hash_key: [u64; 2],
     seen: Seen,
-    /// The blocks so far, and the offset in each before which names were noted.
-    done: Vec<(u64, usize)>,
-    /// The keys that the index should have.
-    keys: Vec<u64>,
     /// All blocks and entries could be read.
     sound: bool,
     /// Entries that the check has removed.
@@ -127,26 +135,19 @@ struct Walk {
     renamed: bool,
 }
 
-/// The names of a directory so far: as long as no two have the same hash, that is all there is to
-/// remember.
-enum Seen {
-    Hashes(HashSet<u32>),
-    Names(HashSet<Box<[u8]>>),
-}
-
-impl Default for Seen {
-    fn default() -> Seen {
-        Seen::Hashes(HashSet::new())
-    }
+/// The names of a directory so far, as far as they have to be known: those whose hash is another's too.
+#[derive(Default)]
+struct Seen {
+    ambiguous: HashSet<u32>,
+    names: HashSet<Box<[u8]>>,
 }
 
 impl Seen {
-    /// Whether a name may have been seen.
-    fn contains(&self, hash_key: [u64; 2], name: &[u8]) -> bool {
-        match self {
-            Seen::Hashes(hashes) => hashes.contains(&hash_name(hash_key, name)),
-            Seen::Names(names) => names.contains(name),
-        }
+    /// Notes a name; answers whether it was not there before.
+    fn is_new(&mut self, hash_key: [u64; 2], name: &[u8]) -> bool {
+        self.ambiguous.is_empty()
+            || !self.ambiguous.contains(&hash_name(hash_key, name))
+            || self.names.insert(name.into())
     }
 }
 
@@ -180,13 +181,9 @@ impl Walk {
             }
             self.renamed = true;
         }
-        self.done.push((address, 0));
         for entry in entries(&image).filter_map(Result::ok) {
             if entry.ino == 0 {
                 continue;
-            }
-            if let Some((_, offset)) = self.done.last_mut() {
-                *offset = entry.offset;
             }
             let mut place = Place {
                 address,
@@ -195,55 +192,18 @@ impl Walk {
                 ino: entry.ino,
                 dirent_type: entry.dirent_type,
             };
-            if self.name(ctx, &mut place) && self.target(ctx, &place) {
-                let bytes = file_block * BLOCK_BYTES as u64 + place.offset as u64;
-                let position = (bytes / ENTRY_ALIGN as u64) as u32;
-                let hash = hash_name(self.hash_key, &place.name);
-                self.keys.push(index_key(hash, position));
+            if self.name(ctx, &mut place) {
+                self.target(ctx, &place);
             }
             if ctx.restart {
                 return;
             }
-        }
-        if let Some((_, offset)) = self.done.last_mut() {
-            *offset = BLOCK_BYTES;
         }
     }
 
     fn remove(&mut self, ctx: &mut Context<'_>, place: &Place<'_>) {
         dir_block::remove(ctx, place.address, place.offset);
         self.removed += 1;
-    }
-
-    /// Notes a name; answers whether it was not there before.
-    fn is_new(&mut self, ctx: &Context<'_>, name: &[u8]) -> bool {
-        let hash = hash_name(self.hash_key, name);
-        if let Seen::Hashes(hashes) = &mut self.seen {
-            if hashes.insert(hash) {
-                return true;
-            }
-            // Perhaps it is only the hash: from here on names are compared.
-            self.seen = Seen::Names(self.names_so_far(ctx));
-        }
-        match &mut self.seen {
-            Seen::Names(names) => names.insert(name.into()),
-            Seen::Hashes(_) => true,
-        }
-    }
-
-    /// The names that were noted, read again.
-    fn names_so_far(&self, ctx: &Context<'_>) -> HashSet<Box<[u8]>> {
-        let mut names = HashSet::new();
-        for &(address, last) in &self.done {
-            let Ok(image) = ctx.read_raw(address) else {
-                continue;
-            };
-            let before = entries(&image)
-                .filter_map(Result::ok)
-                .filter(|entry| entry.ino != 0 && entry.offset < last);
-            names.extend(before.map(|entry| entry.name.into()));
-        }
-        names
     }
 
     /// Checks a name. Answers whether the entry stays.
@@ -255,7 +215,7 @@ impl Walk {
                 return true;
             }
             let renamed = as_a_name(&place.name);
-            if self.seen.contains(self.hash_key, &renamed) {
+            if self.seen.names.contains(&renamed) {
                 self.remove(ctx, place);
                 return false;
             }
@@ -268,7 +228,7 @@ impl Walk {
             self.renamed = true;
             place.name = Cow::Owned(renamed.into_vec());
         }
-        if self.is_new(ctx, &place.name) {
+        if self.seen.is_new(self.hash_key, &place.name) {
             return true;
         }
         let name = printable(&place.name);
@@ -279,8 +239,8 @@ impl Walk {
         false
     }
 
-    /// Checks what an entry names, and counts the name. Answers whether the entry stays.
-    fn target(&mut self, ctx: &mut Context<'_>, place: &Place<'_>) -> bool {
+    /// Checks what an entry names, and counts the name.
+    fn target(&mut self, ctx: &mut Context<'_>, place: &Place<'_>) {
         let (ino, dir) = (place.ino, self.owner.ino);
         let is_root = ino == ctx.superblock.root_ino.get();
         let Some(target) = ctx.inodes.get(ino) else {
@@ -290,16 +250,15 @@ impl Walk {
             let name = printable(&place.name);
             if !self.fix(ctx, Problem::DirectoryTwice { name, ino }) {
                 ctx.gaps.names = true;
-                return true;
+                return;
             }
             // The directory itself says which of the two is right.
             if is_root || target.parent != dir || target.found_in == dir {
-                self.remove(ctx, place);
-                return false;
+                return self.remove(ctx, place);
             }
             dir_block::remove_name(ctx, target.found_in, ino);
             ctx.restart = true;
-            return true;
+            return;
         }
         ctx.inodes.update(ino, |target| {
             target.names += 1;
@@ -311,7 +270,6 @@ impl Walk {
             ctx.inodes.update(dir, |info| info.subdirs += 1);
         }
         self.entry_type(ctx, place, target.mode);
-        true
     }
 
     fn entry_type(&self, ctx: &mut Context<'_>, place: &Place<'_>, mode: u16) {
@@ -337,23 +295,21 @@ impl Walk {
         }
     }
 
-    /// An entry names what the sweep has not found. Answers whether it stays.
-    fn dangling(&mut self, ctx: &mut Context<'_>, place: &Place<'_>) -> bool {
+    /// An entry names what the sweep has not found.
+    fn dangling(&mut self, ctx: &mut Context<'_>, place: &Place<'_>) {
         if ctx.gaps.inodes {
             // In a damaged inode block it may exist.
-            return true;
+            return;
         }
         if let Some(found) = find_hidden(ctx, place.ino) {
             ctx.restart = found;
             ctx.gaps.inodes |= !found;
-            return true;
+            return;
         }
         let (name, ino) = (printable(&place.name), place.ino);
-        if !self.fix(ctx, Problem::EntryDangling { name, ino }) {
-            return true;
+        if self.fix(ctx, Problem::EntryDangling { name, ino }) {
+            self.remove(ctx, place);
         }
-        self.remove(ctx, place);
-        false
     }
 }
 
@@ -400,7 +356,7 @@ pub(crate) fn find_hidden(ctx: &mut Context<'_>, ino: u64) -> Option<bool> {
 }
 
 /// A name of the same length that can be one.
-fn as_a_name(name: &[u8]) -> Box<[u8]> {
+pub(crate) fn as_a_name(name: &[u8]) -> Box<[u8]> {
     let is_dots = name == b"." || name == b"..";
     name.iter()
         .map(|&byte| match byte {

@@ -58,6 +58,10 @@ pub(crate) fn check(
         }
         found(ctx, owner, &mut mapped, fault);
     }
+    let object = Object::Inode(owner.ino);
+    if mapped.damaged && ctx.report.is_given_up(&object) {
+        ctx.found(object, Problem::MappingNoRoom {});
+    }
     if mapped.is_torn {
         let pieces = pieces(ctx, owner, inode, kind);
         ctx.torn.inodes.insert(owner.ino, pieces);

@@ -1,15 +1,16 @@
 //! The hash indexes of directories: compared with the entries, and made anew if they differ.
 
-use crate::context::{Context, Owner};
-use crate::directories::hash_key;
+use crate::context::{Context, Owner, RUN_BLOCKS};
+use crate::directories::{as_a_name, hash_key};
 use crate::tree::{self, Purpose, Tree};
 use crate::{Object, Problem, allocate, dir_block};
-use logfs_format::dir::{ENTRY_ALIGN, KEYS_PER_NODE, entries, hash_name, index_key};
+use logfs_format::dir::{ENTRY_ALIGN, KEYS_PER_NODE, entries, hash_name, index_key, name_ok};
 use logfs_format::le::Le64;
 use logfs_format::{BLOCK_BYTES, BlockKind, Inode};
 
 /// The keys that the entries of a directory have.
 pub(crate) struct Keys {
+    /// In order.
     pub(crate) keys: Vec<u64>,
     /// They are all there are. If not, the index is only walked.
     pub(crate) sound: bool,
@@ -17,23 +18,57 @@ pub(crate) struct Keys {
     pub(crate) is_changed: bool,
 }
 
+/// The keys that the index should have, in order.
+pub(crate) fn keys_of(ctx: &Context<'_>, blocks: &[(u64, u64)]) -> Vec<u64> {
+    let mut keys = Vec::new();
+    let mut chunks = blocks.chunks(RUN_BLOCKS as usize).peekable();
+    while let Some(chunk) = chunks.next() {
+        let next = chunks.peek().copied().unwrap_or(&[]);
+        ctx.read_ahead(next.iter().map(|(_, address)| *address));
+        for run in dir_block::runs(chunk) {
+            dir_block::load(ctx, run);
+            for &(file_block, address) in run {
+                keys_of_block(ctx, file_block, address, &mut keys);
+            }
+        }
+    }
+    keys.sort_unstable();
+    keys
+}
+
+fn keys_of_block(ctx: &Context<'_>, file_block: u64, address: u64, keys: &mut Vec<u64>) {
+    let Ok(image) = ctx.read_raw(address) else {
+        return;
+    };
+    let used = entries(&image).map_while(Result::ok);
+    keys.extend(used.filter(|entry| entry.ino != 0).map(|entry| {
+        let bytes = file_block * BLOCK_BYTES as u64 + entry.offset as u64;
+        let hash = match name_ok(entry.name) {
+            true => hash_name(hash_key(ctx), entry.name),
+            false => hash_name(hash_key(ctx), &as_a_name(entry.name)),
+        };
+        index_key(hash, (bytes / ENTRY_ALIGN as u64) as u32)
+    }));
+}
+
 /// Checks the index of a directory against the keys that its entries have, and claims its nodes;
 /// returns how many there are.
 pub(crate) fn check(ctx: &mut Context<'_>, owner: Owner, inode: &Inode, entries: Keys) -> u64 {
     let Keys {
-        mut keys,
+        keys,
         sound,
         is_changed,
     } = entries;
     let root = inode.dir_index.get();
     let wanted = inode.size_bytes.get() > BLOCK_BYTES as u64;
-    let mut found = Vec::new();
     let mut nodes = Vec::new();
     let mut reason = None;
+    let mut expected = keys.iter();
+    let mut same = true;
     if root != 0 {
         let tree = tree_of(owner, root);
         let walked = tree::walk(ctx, &tree, Purpose::Check, &mut |_, key, _| {
-            found.push(key);
+            same &= expected.next() == Some(&key);
             true
         });
         reason = walked.fault.as_ref().map(ToString::to_string);
@@ -43,9 +78,14 @@ pub(crate) fn check(ctx: &mut Context<'_>, owner: Owner, inode: &Inode, entries:
         ctx.gaps.blocks |= reason.is_some();
         return nodes.len() as u64;
     }
-    keys.sort_unstable();
+    same &= expected.next().is_none();
     if reason.is_none() {
-        reason = compare(&found, &keys, root != 0, wanted);
+        reason = match (root != 0, wanted) {
+            (true, true) if !same => Some(difference(ctx, owner, root, &keys)),
+            (false, true) => Some("missing".to_owned()),
+            (true, false) => Some("not needed".to_owned()),
+            _ => None,
+        };
     }
     let Some(reason) = reason else {
         return nodes.len() as u64;
@@ -71,9 +111,8 @@ fn replace(
     ctx: &mut Context<'_>,
     owner: Owner,
     inode: &Inode,
-    mut keys: Vec<u64>,
+    keys: Vec<u64>,
 ) -> Option<(u64, u64)> {
-    keys.sort_unstable();
     let mut nodes = Vec::new();
     if inode.dir_index.get() != 0 {
         let tree = tree_of(owner, inode.dir_index.get());
@@ -112,26 +151,24 @@ fn tree_of(owner: Owner, root: u64) -> Tree {
     }
 }
 
-fn compare(found: &[u64], keys: &[u64], is_there: bool, wanted: bool) -> Option<String> {
-    match (is_there, wanted) {
-        (false, false) => None,
-        (false, true) => Some("missing".to_owned()),
-        (true, false) => Some("not needed".to_owned()),
-        (true, true) if found == keys => None,
-        (true, true) => {
-            let missing = keys
-                .iter()
-                .filter(|key| found.binary_search(key).is_err())
-                .count();
-            let stray = found
-                .iter()
-                .filter(|key| keys.binary_search(key).is_err())
-                .count();
-            Some(format!(
-                "{missing} entries are missing, {stray} are of no entry"
-            ))
-        }
-    }
+/// How an index differs from the keys that it should have.
+fn difference(ctx: &mut Context<'_>, owner: Owner, root: u64, keys: &[u64]) -> String {
+    let mut found = Vec::new();
+    tree::walk(
+        ctx,
+        &tree_of(owner, root),
+        Purpose::Read,
+        &mut |_, key, _| {
+            found.push(key);
+            true
+        },
+    );
+    let not_in = |keys: &[u64], others: &[u64]| {
+        let missing = keys.iter().filter(|key| others.binary_search(key).is_err());
+        missing.count()
+    };
+    let (missing, stray) = (not_in(keys, &found), not_in(&found, keys));
+    format!("{missing} entries are missing, {stray} are of no entry")
 }
 
 /// The blocks of an inode have become other by the check's own doing.
@@ -153,18 +190,8 @@ pub(crate) fn refresh(ctx: &mut Context<'_>, dir: u64) -> Option<()> {
     if inode.size_bytes.get() <= BLOCK_BYTES as u64 {
         return Some(());
     }
-    let mut keys = Vec::new();
-    for (file_block, address) in dir_block::blocks(ctx, owner, &inode) {
-        let image = ctx.read_owned(address, BlockKind::Directory, owner).ok()?;
-        for entry in entries(&image)
-            .filter_map(Result::ok)
-            .filter(|entry| entry.ino != 0)
-        {
-            let bytes = file_block * BLOCK_BYTES as u64 + entry.offset as u64;
-            let hash = hash_name(hash_key(ctx), entry.name);
-            keys.push(index_key(hash, (bytes / ENTRY_ALIGN as u64) as u32));
-        }
-    }
+    let blocks = dir_block::blocks(ctx, owner, &inode);
+    let keys = keys_of(ctx, &blocks);
     let (before, after) = replace(ctx, owner, &inode, keys)?;
     grow(ctx, dir, before, after);
     Some(())

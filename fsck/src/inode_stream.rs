@@ -5,7 +5,7 @@ use crate::ahead;
 use crate::context::{Context, RUN_BLOCKS};
 
 /// Runs that are asked for ahead of the one that is checked.
-const RUNS_AHEAD: usize = 32;
+const RUNS_AHEAD: usize = 64;
 
 /// A run of live blocks.
 pub(crate) struct Run {

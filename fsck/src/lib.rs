@@ -227,7 +227,7 @@ fn run_rounds(ctx: &mut Context<'_>, check_data: bool) -> Result<(), Failure> {
         run_passes(ctx, &mut Witness::new(check_data))?;
         shared::name_owners(ctx);
         paths::name_findings(ctx);
-        if ctx.report.fixed() == fixed {
+        if ctx.report.fixed() == fixed && !ctx.restart {
             return Ok(());
         }
     }

@@ -423,7 +423,7 @@ fn write_down(ctx: &mut Context<'_>, patient: &Patient) {
     let list = patient.mapping.joined(ctx);
     let has_room = allocate::has_room(ctx, mapping::nodes_for(list.len()));
     if !has_room || mapping::write(ctx, patient.owner, &list).is_none() {
-        return ctx.found(object, Problem::MappingNoRoom {});
+        return ctx.report.give_up(&object);
     }
     if patient.kind == FileKind::Directory {
         let size_bytes = patient.mapping.end() * BLOCK_BYTES as u64;

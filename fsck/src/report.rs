@@ -1,6 +1,6 @@
 //! What a check found.
 
-use crate::{Problem, Remedy};
+use crate::{Class, Problem, Remedy};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
@@ -59,6 +59,12 @@ pub struct Finding {
     /// Whether it is put right: at once in memory, and on the device if the report says that it
     /// was written.
     pub is_fixed: bool,
+}
+
+impl Finding {
+    fn is_about_blocks(&self) -> bool {
+        matches!(self.problem.class(), Class::Blocks | Class::Data)
+    }
 }
 
 impl fmt::Display for Finding {
@@ -126,6 +132,8 @@ pub struct Report {
     pub counts: Counts,
     /// Problems that were found and refused to be put right: nobody is asked twice.
     refused: HashSet<(Object, Problem)>,
+    /// Objects whose blocks can't be put right after all.
+    given_up: HashSet<Object>,
     /// A repair needs consent.
     needs_consent: bool,
 }
@@ -141,6 +149,7 @@ impl Report {
             totals: BTreeMap::new(),
             counts: Counts::default(),
             refused: HashSet::new(),
+            given_up: HashSet::new(),
             needs_consent: false,
         }
     }
@@ -178,7 +187,8 @@ impl Report {
         };
         if remedy != Remedy::Leave {
             let key = (finding.object.clone(), finding.problem.clone());
-            finding.is_fixed = !self.refused.contains(&key) && approve(&finding);
+            let is_given_up = finding.is_about_blocks() && self.is_given_up(&finding.object);
+            finding.is_fixed = !is_given_up && !self.refused.contains(&key) && approve(&finding);
             if !finding.is_fixed {
                 self.refused.insert(key);
             }
@@ -195,6 +205,23 @@ impl Report {
             self.findings.push(finding);
         }
         is_fixed
+    }
+
+    /// Gives up repairs of an object's blocks that were thought to be possible, in all rounds.
+    pub(crate) fn give_up(&mut self, object: &Object) {
+        self.given_up.insert(object.clone());
+        let is_void = |finding: &Finding| finding.object == *object && finding.is_about_blocks();
+        for finding in self.findings.iter().filter(|finding| is_void(finding)) {
+            if let Some(tally) = self.totals.get_mut(finding.problem.id()) {
+                tally.fixed = tally.fixed.saturating_sub(1);
+            }
+        }
+        self.findings.retain(|finding| !is_void(finding));
+        self.totals.retain(|_, tally| tally.fixed + tally.left > 0);
+    }
+
+    pub(crate) fn is_given_up(&self, object: &Object) -> bool {
+        self.given_up.contains(object)
     }
 
     /// Takes the last finding back: it could not be put right.

@@ -108,6 +108,10 @@ fn check_entries(
     let entries: Vec<SegmentEntry> = block::array(image, HEADER_BYTES, count as usize)
         .map(<[SegmentEntry]>::to_vec)
         .unwrap_or_default();
+    let used = (first..)
+        .zip(&entries)
+        .filter(|(_, entry)| entry.kind != SegmentKind::Free as u8);
+    ctx.read_ahead(used.map(|(segment, _)| ctx.layout.segment_start(segment)));
     for (segment, entry) in (first..).zip(entries) {
         let kind = known_kind(ctx, segment, &entry);
         check_reserved(ctx, segment, &entry);

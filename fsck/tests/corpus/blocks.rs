@@ -2,7 +2,7 @@
 
 use crate::harness::{Case, Damaged, NOTHING_LOST, run};
 use logfs_format::tree::Branch;
-use logfs_format::{BlockHeader, Extent, HEADER_BYTES, block};
+use logfs_format::{BlockHeader, Extent, HEADER_BYTES, SummaryEntry, block};
 
 fn edit_node(d: &mut Damaged, path: &str, change: fn(&mut [u8])) {
     let root = d.tree_root(path);
@@ -25,7 +25,7 @@ fn first_leaf(d: &Damaged, path: &str) -> u64 {
 
 const FILE: &[&str] = &["/file", "/second-name"];
 
-const EXTENTS: &[Case] = &[
+pub(crate) const EXTENTS: &[Case] = &[
     Case {
         name: "an extent is empty",
         damage: |d| d.edit_extent("/file", |extent| extent.len = 0.into()),
@@ -116,7 +116,7 @@ const EXTENTS: &[Case] = &[
     },
 ];
 
-const TREES: &[Case] = &[
+pub(crate) const TREES: &[Case] = &[
     Case {
         name: "the root of an extent tree is gone",
         damage: |d| d.wipe(d.tree_root("/scattered")),
@@ -210,7 +210,7 @@ const TREES: &[Case] = &[
     },
 ];
 
-const SHARED: &[Case] = &[
+pub(crate) const SHARED: &[Case] = &[
     Case {
         name: "a file has a block of another",
         damage: |d| {
@@ -240,6 +240,27 @@ const SHARED: &[Case] = &[
         ..NOTHING_LOST
     },
     Case {
+        name: "a file has a block of another, and nothing tells where its own is",
+        damage: |d| {
+            let own = d.extent("/a/small-8").start.get();
+            let (summary, offset) = d.layout().summary_entry(own).unwrap();
+            d.edit(summary, |data| {
+                data[offset..offset + size_of::<SummaryEntry>()].fill(0);
+            });
+            let other = d.extent("/a/small-7").start;
+            d.edit_extent("/a/small-8", |extent| extent.start = other);
+        },
+        finds: &[
+            "block-count",
+            "block-shared",
+            "blocks-lost",
+            "blocks-marked",
+        ],
+        changed: &["/a/small-8"],
+        every_cut: true,
+        ..NOTHING_LOST
+    },
+    Case {
         name: "two directories share a block",
         damage: |d| {
             let start = d.extent("/a/b").start;
@@ -259,7 +280,7 @@ const SHARED: &[Case] = &[
     },
 ];
 
-const XATTRS: &[Case] = &[
+pub(crate) const XATTRS: &[Case] = &[
     Case {
         name: "the first block of attributes is gone",
         damage: |d| d.wipe(d.inode("/attributes").xattrs.get()),

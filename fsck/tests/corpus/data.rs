@@ -16,7 +16,7 @@ fn edit_summary(d: &mut Damaged, path: &str, change: impl FnOnce(&mut SummaryEnt
     });
 }
 
-const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     Case {
         name: "a summary has a wrong checksum",
         damage: |d| d.spoil(summary_of(d, "/file").0),

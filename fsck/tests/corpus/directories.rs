@@ -25,7 +25,7 @@ fn point(d: &mut Damaged, dir: &str, name: &str, to: u64) {
     edit_entry(d, dir, name, |head| head.ino = to.into());
 }
 
-const BLOCKS: &[Case] = &[
+pub(crate) const BLOCKS: &[Case] = &[
     Case {
         name: "a directory block has a wrong checksum",
         damage: |d| d.spoil(d.extent("/dir").start.get()),
@@ -90,7 +90,7 @@ const BLOCKS: &[Case] = &[
     },
 ];
 
-const ENTRIES: &[Case] = &[
+pub(crate) const ENTRIES: &[Case] = &[
     Case {
         name: "an entry is malformed",
         damage: |d| {
@@ -191,7 +191,7 @@ const ENTRIES: &[Case] = &[
     },
 ];
 
-const INDEXES: &[Case] = &[
+pub(crate) const INDEXES: &[Case] = &[
     Case {
         name: "the root of an index is gone",
         damage: |d| d.wipe(d.inode("/dir").dir_index.get()),

@@ -50,6 +50,14 @@ pub(crate) struct Damaged {
 }
 
 impl Damaged {
+    /// An image with what the healthy file system has in its places.
+    pub(crate) fn new(image: Image) -> Damaged {
+        Damaged {
+            image,
+            healthy: healthy(),
+        }
+    }
+
     pub(crate) fn superblock(&self) -> &Superblock {
         &self.healthy.superblock
     }
@@ -183,10 +191,7 @@ pub(crate) fn run(cases: &[Case]) {
 
 fn run_one(case: &Case) {
     let name = case.name;
-    let mut damaged = Damaged {
-        image: healthy().image.clone(),
-        healthy: healthy(),
-    };
+    let mut damaged = Damaged::new(healthy().image.clone());
     (case.damage)(&mut damaged);
     let image = damaged.image;
 

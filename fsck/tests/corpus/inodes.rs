@@ -3,7 +3,7 @@
 use crate::harness::{Case, NOTHING_LOST, run};
 use logfs_format::{InoAddress, InodeBlockHead, block};
 
-const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     Case {
         name: "an inode block has a wrong checksum",
         damage: |d| {
@@ -229,7 +229,7 @@ fn inodes() {
     run(CASES);
 }
 
-const LOST_BLOCKS: &[Case] = &[
+pub(crate) const LOST_BLOCKS: &[Case] = &[
     Case {
         name: "the inode block of files with data is gone",
         damage: |d| d.wipe(d.inode_block("/a/small-20")),

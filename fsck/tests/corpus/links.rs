@@ -5,7 +5,7 @@ use logfs_format::dir::EntryHead;
 use logfs_format::{ORPHANS_PER_BLOCK, OrphanBlock, block};
 
 /// Removes an entry, and lets the directory's count say so.
-fn forget(d: &mut Damaged, dir: &str, name: &str) {
+pub(crate) fn forget(d: &mut Damaged, dir: &str, name: &str) {
     let (address, offset) = d.entry(dir, name);
     d.edit(address, |data| {
         let head: &mut EntryHead = block::view_mut(data, offset).unwrap();
@@ -30,7 +30,7 @@ fn edit_orphans(d: &mut Damaged, change: impl FnOnce(&mut OrphanBlock)) {
     d.edit(address, |data| change(block::view_mut(data, 0).unwrap()));
 }
 
-const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     Case {
         name: "the root's slot is free",
         damage: |d| {

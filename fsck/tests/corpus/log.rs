@@ -5,18 +5,20 @@ use crate::healthy::{Mounted, formatted, pattern, walk};
 use bento_sim::{Image, SimDisk};
 use fsck_logfs::Mode;
 use logfs_format::log::{CHECKPOINT_BLOCKS, RECORD_MAGIC, RecordHead};
-use logfs_format::{BLOCK_BYTES, Superblock, block};
+use logfs_format::{BLOCK_BYTES, Checkpoint, Superblock, block};
 use std::collections::BTreeMap;
 
 /// Files that were written and fsynced, one transaction each.
 const FILES: u64 = 12;
 
 /// A case: what is done to the log, what is found, and how many of the files are there afterwards.
-struct Case {
+pub(crate) struct Case {
     name: &'static str,
     damage: fn(&mut Crashed),
-    finds: &'static [&'static str],
+    pub(crate) finds: &'static [&'static str],
     files: u64,
+    /// Checkpoints have brought the files home, and the log has been used on.
+    has_gone_on: bool,
 }
 
 /// A file system whose log holds all of its files.
@@ -25,8 +27,38 @@ struct Crashed {
     superblock: Superblock,
 }
 
+/// The number of the checkpoint in a block; 0 if it is not valid.
+fn checkpoint_number(image: &Image, superblock: &Superblock, address: u64) -> u64 {
+    let mut data = vec![0; BLOCK_BYTES];
+    image.read(address * BLOCK_BYTES as u64, &mut data);
+    let checkpoint = Checkpoint::parse(&data, &superblock.header.uuid, address);
+    checkpoint.map_or(0, |checkpoint| checkpoint.number.get())
+}
+
+/// Fills the log until it has gone so far that the older checkpoint does not tell what it holds.
+fn churn(sim: &Mounted, superblock: &Superblock) {
+    loop {
+        for _ in 0..20 {
+            sim.write_file(b"/churn", &pattern(1, 5000)).unwrap();
+            sim.fsync_path(b"/churn").unwrap();
+            sim.unlink(b"/churn").unwrap();
+            sim.sync().unwrap();
+        }
+        let mut crashed = Crashed {
+            image: sim.disk().crash_image(1),
+            superblock: *superblock,
+        };
+        crashed.wipe(crashed.newer_checkpoint());
+        let disk = SimDisk::from_image(crashed.image);
+        let report = try_fsck(&disk, Mode::Check).unwrap();
+        if report.totals.contains_key("checkpoint-lost") {
+            return;
+        }
+    }
+}
+
 impl Crashed {
-    fn new() -> Crashed {
+    fn new(has_gone_on: bool) -> Crashed {
         let (disk, superblock) = formatted();
         let sim = Mounted::mount(disk, 1).unwrap();
         for index in 0..FILES {
@@ -34,6 +66,9 @@ impl Crashed {
             sim.write_file(path.as_bytes(), &pattern(index, 5000))
                 .unwrap();
             sim.fsync_path(path.as_bytes()).unwrap();
+        }
+        if has_gone_on {
+            churn(&sim, &superblock);
         }
         Crashed {
             image: sim.disk().crash_image(1),
@@ -44,6 +79,11 @@ impl Crashed {
     fn checkpoints(&self) -> [u64; 2] {
         let start = self.superblock.log_start.get();
         [start, start + 1]
+    }
+
+    fn newer_checkpoint(&self) -> u64 {
+        let number = |address: &u64| checkpoint_number(&self.image, &self.superblock, *address);
+        self.checkpoints().into_iter().max_by_key(number).unwrap()
     }
 
     fn wipe(&mut self, address: u64) {
@@ -76,12 +116,13 @@ impl Crashed {
     }
 }
 
-const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     Case {
         name: "both checkpoint blocks are gone",
         damage: |c| c.checkpoints().iter().for_each(|&address| c.wipe(address)),
         finds: &["checkpoints-damaged"],
         files: FILES,
+        has_gone_on: false,
     },
     Case {
         name: "both checkpoint blocks and the oldest record are gone",
@@ -91,6 +132,7 @@ const CASES: &[Case] = &[
         },
         finds: &["checkpoints-damaged"],
         files: 0,
+        has_gone_on: false,
     },
     Case {
         name: "a checkpoint names a tail outside of the log",
@@ -100,8 +142,7 @@ const CASES: &[Case] = &[
                 let offset_bytes = address * BLOCK_BYTES as u64;
                 c.image.read(offset_bytes, &mut data);
                 if data.iter().any(|&byte| byte != 0) {
-                    let checkpoint: &mut logfs_format::Checkpoint =
-                        block::view_mut(&mut data, 0).unwrap();
+                    let checkpoint: &mut Checkpoint = block::view_mut(&mut data, 0).unwrap();
                     checkpoint.tail_granule = u64::MAX.into();
                     block::seal(&mut data);
                     c.image.write(offset_bytes, &data);
@@ -110,18 +151,31 @@ const CASES: &[Case] = &[
         },
         finds: &["log-unusable"],
         files: FILES,
+        has_gone_on: false,
     },
     Case {
         name: "a record in the middle is damaged",
         damage: |c| c.spoil_record(5),
         finds: &["log-broken"],
         files: FILES - 6,
+        has_gone_on: false,
     },
     Case {
         name: "the first record is damaged",
         damage: |c| c.spoil_record(c.records().len() - 1),
         finds: &["log-broken"],
         files: 0,
+        has_gone_on: false,
+    },
+    Case {
+        name: "the newer checkpoint block is gone, and the log has gone on",
+        damage: |c| {
+            let newer = c.newer_checkpoint();
+            c.wipe(newer);
+        },
+        finds: &["checkpoint-lost"],
+        files: FILES,
+        has_gone_on: true,
     },
 ];
 
@@ -137,7 +191,7 @@ fn logs() {
 }
 
 fn run_one(case: &Case) {
-    let mut crashed = Crashed::new();
+    let mut crashed = Crashed::new(case.has_gone_on);
     (case.damage)(&mut crashed);
     let name = case.name;
     let disk = SimDisk::from_image(crashed.image);

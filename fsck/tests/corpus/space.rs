@@ -12,7 +12,7 @@ fn set_kind(d: &mut Damaged, kind: SegmentKind, to: u8) {
     d.edit_entry_of(segment, |entry| entry.kind = to);
 }
 
-const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     Case {
         name: "the segment table has a wrong checksum",
         damage: |d| d.spoil(d.layout().table_start),

@@ -14,7 +14,7 @@ fn all(damaged: &mut Damaged, change: fn(&mut Superblock)) {
     }
 }
 
-const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     Case {
         name: "the superblock has a wrong checksum",
         damage: |d| d.spoil(SUPERBLOCK_ADDRESS),

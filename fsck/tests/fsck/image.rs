@@ -8,8 +8,10 @@ use logfs_format::{
     block,
 };
 use mkfs_logfs::{Options, Plan, Sector};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -302,5 +304,40 @@ impl Fill<'_> {
             .ino;
         self.inos.insert(format!("{parent}{name}"), ino.0);
         ino
+    }
+}
+
+/// Runs the command on a terminal at which somebody types.
+pub(crate) fn fsck_in_terminal(path: &Path, args: &[&str], input: &str) -> Outcome {
+    let guard = no_fork();
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let open = || {
+        let terminal = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(name.to_str().unwrap());
+        Stdio::from(terminal.unwrap())
+    };
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fsck-logfs"))
+        .args(args)
+        .arg(path)
+        .stdin(open())
+        .stdout(open())
+        .stderr(open())
+        .spawn()
+        .unwrap();
+    drop(guard);
+    let mut master = File::from(master);
+    master.write_all(input.as_bytes()).unwrap();
+    let mut text = Vec::new();
+    // When nobody has the terminal open any more, reading fails.
+    let _ = master.read_to_end(&mut text);
+    Outcome {
+        code: child.wait().unwrap().code().expect("ended by a signal"),
+        stdout: String::from_utf8_lossy(&text).into_owned(),
+        stderr: String::new(),
     }
 }

@@ -7,4 +7,5 @@ mod crashes;
 mod image;
 mod left;
 mod repairs;
+mod terminal;
 mod wild;
