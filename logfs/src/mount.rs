@@ -402,9 +402,7 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
         }
         // An error has shut the file system down and said so.
         let _ = self.commit_if_due();
-        if self.journal.wants_checkpoint(&self.cache) {
-            let _ = self.journal.checkpoint(&self.parts(), 0);
-        }
+        let _ = self.journal.checkpoint_if_wanted(&self.parts());
         BACKGROUND_MS
     }
 

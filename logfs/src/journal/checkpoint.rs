@@ -15,7 +15,22 @@ impl<E: Env> Journal<E> {
     /// Makes everything durable, writes it home and empties the log. `flags` are those of
     /// [`Checkpoint::flags`].
     pub(crate) fn checkpoint(&self, parts: &Parts<'_, E>, flags: u64) -> Result<()> {
+        self.checkpoint_after(&mut self.checkpoint.lock(), parts, flags)
+    }
+
+    /// Makes a checkpoint unless somebody else has made it: the last one before a device becomes
+    /// read-only must stay the last.
+    pub(crate) fn checkpoint_if_wanted(&self, parts: &Parts<'_, E>) -> Result<()> {
         let mut number = self.checkpoint.lock();
+        if self.wants_checkpoint(parts.cache) {
+            self.checkpoint_after(&mut number, parts, 0)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Makes the checkpoint after that of this `number`.
+    fn checkpoint_after(&self, number: &mut u64, parts: &Parts<'_, E>, flags: u64) -> Result<()> {
         let (target, tail, blocks) = {
             let mut head = self.commit.lock();
             let mut blocks = Vec::new();

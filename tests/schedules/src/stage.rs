@@ -1,9 +1,10 @@
 //! A mounted file system that threads work on.
 
 use crate::{Promises, ScheduledLocks};
-use bento_api::{FileSystem, Level, MountOptions, SetXattr};
+use bento_api::{FileSystem, Level, MountOptions, Result, SetXattr};
 use bento_sim::{Image, Sim, SimDisk, SimEnv};
-use logfs::LogFs;
+use logfs::{LogFs, recovery};
+use logfs_format::Checkpoint;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -22,6 +23,9 @@ const PAIR: [(&str, &[u8]); 2] = [("/a/0pair", &[0x11; 6000]), ("/b/0pair", &[0x
 /// A file whose attributes fill the log.
 const FILLING: &[u8] = b"/a/0filling";
 
+/// A file that fills the disk.
+const BALLAST: &[u8] = b"/b/0ballast";
+
 /// A power cut: what it leaves, and what had been promised before.
 struct Cut {
     left: Image,
@@ -34,7 +38,8 @@ pub struct Stage {
     promises: Mutex<Promises>,
     cuts: Mutex<Vec<Cut>>,
     fillings: AtomicU64,
-    blocks_free: u64,
+    /// Unless it is left with less, since it began full.
+    blocks_free: Option<u64>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -48,16 +53,30 @@ impl Stage {
     /// If that fails.
     pub fn set(seed: u64) -> Stage {
         static IMAGE: OnceLock<Image> = OnceLock::new();
-        let disk = SimDisk::from_image(IMAGE.get_or_init(prepare).clone());
+        let mut stage = Stage::set_on(IMAGE.get_or_init(|| prepare(false)), seed);
+        let statfs = stage.sim.fs().statfs().expect("statfs");
+        stage.blocks_free = Some(statfs.blocks_free);
+        stage
+    }
+
+    /// Mounts the same, full.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn set_full(seed: u64) -> Stage {
+        static IMAGE: OnceLock<Image> = OnceLock::new();
+        Stage::set_on(IMAGE.get_or_init(|| prepare(true)), seed)
+    }
+
+    fn set_on(image: &Image, seed: u64) -> Stage {
+        let disk = SimDisk::from_image(image.clone());
         let sim = Sim::mount_with(disk, seed, &MountOptions::default());
-        let sim: Mounted = sim.expect("a clean file system mounts");
-        let blocks_free = sim.fs().statfs().expect("statfs").blocks_free;
         Stage {
-            sim,
+            sim: sim.expect("a clean file system mounts"),
             promises: Mutex::default(),
             cuts: Mutex::default(),
             fillings: AtomicU64::new(0),
-            blocks_free,
+            blocks_free: None,
         }
     }
 
@@ -79,32 +98,34 @@ impl Stage {
     }
 
     /// Makes the log fuller by a few percent of it.
-    ///
-    /// # Panics
-    /// If that fails.
-    pub fn fill_log(&self) {
+    pub fn fill_log(&self) -> Result<()> {
         let stamp = self.fillings.fetch_add(1, Ordering::Relaxed) as u8;
         let value = [stamp; 60_000];
-        let filled = self
-            .sim
+        self.sim
             .write_file(FILLING, b"")
             .and_then(|()| {
                 self.sim
                     .setxattr(FILLING, b"user.filling", Some(&value), SetXattr::Any)
             })
-            .and_then(|()| self.sim.sync());
-        filled.expect("there is space for an attribute");
+            .and_then(|()| self.sim.sync())
     }
 
     /// Swaps the two files that are there for this.
-    ///
-    /// # Panics
-    /// If it fails: they are always there.
-    pub fn exchange(&self) {
+    pub fn exchange(&self) -> Result<()> {
         let [(first, _), (second, _)] = PAIR;
         let flags = bento_api::RenameFlags::Exchange;
-        let swapped = self.sim.rename(first.as_bytes(), second.as_bytes(), flags);
-        swapped.expect("both names are there");
+        self.sim.rename(first.as_bytes(), second.as_bytes(), flags)
+    }
+
+    /// Whether the device is as a clean unmount leaves it.
+    ///
+    /// # Panics
+    /// If it can't be read.
+    pub fn is_clean(&self) -> bool {
+        let env = SimEnv::new(self.sim.disk().fork(), 0);
+        let checkpoint = recovery::read_superblock(&env)
+            .and_then(|superblock| recovery::read_checkpoint(&env, &superblock));
+        checkpoint.expect("it can be read").flags.get() & Checkpoint::CLEAN != 0
     }
 
     /// Unmounts, or cuts the power, and checks what is left, and what each power cut meanwhile left.
@@ -124,21 +145,21 @@ impl Stage {
     /// As there.
     pub fn leave_whatever_was_logged(self, seed: u64) {
         self.cut_power(seed);
-        self.cut_power(seed);
         let blocks_free = self.blocks_free;
         let promises = self.promises().clone();
         for cut in lock(&self.cuts).drain(..) {
             check_disk(SimDisk::from_image(cut.left), &cut.promises, None);
         }
+        self.sim.disk().heal();
         let is_shut = self.sim.fs().statfs().is_err();
         let disk = self.sim.unmount().expect("it unmounts");
         if !is_shut {
-            check_disk(disk, &promises, Some(blocks_free));
+            check_disk(disk, &promises, blocks_free);
         }
     }
 }
 
-fn prepare() -> Image {
+fn prepare(fill: bool) -> Image {
     let disk = SimDisk::new(DISK_BYTES);
     let plan = mkfs_logfs::Plan::new(
         DISK_BYTES / 4096,
@@ -155,6 +176,14 @@ fn prepare() -> Image {
     for (path, contents) in PAIR {
         let written = sim.write_file(path.as_bytes(), contents);
         written.expect("a file can be written");
+    }
+    if fill {
+        let file = sim.create(BALLAST, 0o644).expect("a file can be made");
+        let mut size = 0;
+        while let Ok(count @ 1..) = sim.write(&file, size, &[0x13; 65_536]) {
+            size += count as u64;
+        }
+        sim.close(file);
     }
     sim.unmount().expect("it unmounts").image()
 }

@@ -86,25 +86,29 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Does so many of these operations, then reads all that it has.
+    /// Does so many of these operations, then reads all that it has. At an error in `expected` it
+    /// stops; on a full disk it goes on.
     ///
     /// # Panics
     /// If one does not do what it must.
-    pub fn work(mut self, ops: &[Op], count: u64) {
+    pub fn work(mut self, ops: &[Op], count: u64, expected: &[Errno]) {
         for _ in 0..count {
             let op = ops[self.rng.below(ops.len() as u64) as usize];
             let path = self.any_path();
             match self.operate(op, &path) {
-                Ok(()) | Err(Errno::ENOSPC) => {}
+                Ok(()) => {}
+                Err(Errno::ENOSPC) => {}
+                Err(errno) if expected.contains(&errno) => return,
                 Err(errno) => panic!("{op:?} {path}: {errno}"),
             }
         }
         for (path, contents) in &self.files {
             let found = self.stage.sim().read_file(path.as_bytes());
-            assert!(
-                found.as_ref() == Ok(contents),
-                "{path} is not what was written"
-            );
+            if found.as_ref().is_err_and(|errno| expected.contains(errno)) {
+                return;
+            }
+            let is_as_written = found.as_ref() == Ok(contents);
+            assert!(is_as_written, "{path} is not what was written");
         }
     }
 
@@ -119,10 +123,7 @@ impl<'a> Worker<'a> {
             Op::UseUnnamed => self.use_unnamed(),
             Op::MakeDirectory => self.make_directory(),
             Op::List => self.list(),
-            Op::Exchange => {
-                self.stage.exchange();
-                Ok(())
-            }
+            Op::Exchange => self.stage.exchange(),
             // The others need a file.
             _ if !is_there => self.change(path, Worker::write),
             Op::Sync => self.sync(path),
@@ -222,7 +223,9 @@ impl<'a> Worker<'a> {
 
     fn unlink(&mut self, path: &str) -> Result<()> {
         self.stage.promises().withdraw(path);
-        self.stage.sim().unlink(path.as_bytes())?;
+        let removed = self.stage.sim().unlink(path.as_bytes());
+        assert_ne!(removed, Err(Errno::ENOSPC), "{path} could not be deleted");
+        removed?;
         self.files.remove(path);
         Ok(())
     }
@@ -271,7 +274,10 @@ impl<'a> Worker<'a> {
         } else {
             let path = format!("/b/{}unnamed", self.number);
             let file = sim.create(path.as_bytes(), 0o600)?;
-            sim.unlink(path.as_bytes())?;
+            if let Err(errno) = sim.unlink(path.as_bytes()) {
+                sim.close(file);
+                return Err(errno);
+            }
             file
         };
         let mut contents = Vec::new();
@@ -295,7 +301,11 @@ impl<'a> Worker<'a> {
             .rename(from.as_bytes(), to.as_bytes(), RenameFlags::NoReplace)
             .and_then(|()| sim.symlink(b"target", inner.as_bytes()));
         if moved.is_ok() {
-            assert_eq!(sim.rmdir(to.as_bytes()), Err(Errno::ENOTEMPTY));
+            match sim.rmdir(to.as_bytes()) {
+                Err(Errno::ENOTEMPTY) => {}
+                Err(errno) => return Err(errno),
+                Ok(()) => panic!("{to} was removed with a name in it"),
+            }
             sim.unlink(inner.as_bytes())?;
         }
         sim.rmdir(to.as_bytes())

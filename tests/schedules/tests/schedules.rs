@@ -1,62 +1,98 @@
 //! Scenarios with a few threads and a few operations each, under many schedules.
 #![forbid(unsafe_code)]
 
-use bento_api::FileSystem;
-use bento_sim::Rng;
+use bento_api::{Errno, FileSystem, MountOptions, Result};
+use bento_sim::{Operation, Rng};
 use schedules::{ALL_OPS, Op, Stage, Worker, explore};
 use shuttle::thread;
 
 /// What the rest of a machine does to a file system.
-type Meanwhile = fn(&Stage, &mut Rng);
+type Meanwhile = fn(&Stage, &mut Rng) -> Result<()>;
 
-fn cut_power(stage: &Stage, rng: &mut Rng) {
+fn cut_power(stage: &Stage, rng: &mut Rng) -> Result<()> {
     stage.cut_power(rng.next_u64());
+    Ok(())
 }
 
 /// Twice, since blocks get a second chance.
-fn shrink(stage: &Stage, rng: &mut Rng) {
+fn shrink(stage: &Stage, rng: &mut Rng) -> Result<()> {
     let count = rng.below(400) as usize;
     stage.sim().fs().shrink(count);
     stage.sim().fs().shrink(count);
+    Ok(())
 }
 
-fn background(stage: &Stage, _: &mut Rng) {
+fn background(stage: &Stage, _: &mut Rng) -> Result<()> {
     stage.sim().background();
+    Ok(())
 }
 
-fn sync(stage: &Stage, _: &mut Rng) {
-    stage.sim().sync().expect("sync");
+fn sync(stage: &Stage, _: &mut Rng) -> Result<()> {
+    stage.sim().sync()
 }
 
-fn fill_log(stage: &Stage, _: &mut Rng) {
-    stage.fill_log();
+fn fill_log(stage: &Stage, _: &mut Rng) -> Result<()> {
+    stage.fill_log()
 }
 
-/// Lets `workers` threads do `count` operations each, while this one does what a machine does.
-fn work(stage: &Stage, seed: u64, workers: u8, ops: &[Op], meanwhile: &[Meanwhile], count: u64) {
-    thread::scope(|scope| {
-        for number in 1..=workers {
-            scope.spawn(move || Worker::new(stage, number, seed).work(ops, count));
-        }
-        let mut rng = Rng::new(!seed);
-        for _ in 0..count {
-            meanwhile[rng.below(meanwhile.len() as u64) as usize](stage, &mut rng);
-        }
-    });
+fn shut_down(stage: &Stage, _: &mut Rng) -> Result<()> {
+    stage.sim().fs().shutdown();
+    Ok(())
+}
+
+fn break_disk(stage: &Stage, rng: &mut Rng) -> Result<()> {
+    let operation = [Operation::Read, Operation::Write, Operation::Flush];
+    let operation = operation[rng.below(3) as usize];
+    stage
+        .sim()
+        .disk()
+        .fail(operation, rng.below(20), rng.below(2) == 0);
+    Ok(())
+}
+
+/// Who works on a stage, and on what.
+struct Cast {
+    workers: u8,
+    ops: &'static [Op],
+    meanwhile: &'static [Meanwhile],
+    /// How many operations each does.
+    count: u64,
+    /// What makes a worker stop.
+    expected: &'static [Errno],
+}
+
+impl Cast {
+    /// Lets all of them work at the same time, each in a thread.
+    fn perform(&self, stage: &Stage, seed: u64) {
+        thread::scope(|scope| {
+            for number in 1..=self.workers {
+                let worker = Worker::new(stage, number, seed);
+                scope.spawn(|| worker.work(self.ops, self.count, self.expected));
+            }
+            let mut rng = Rng::new(!seed);
+            for _ in 0..self.count {
+                let choice = rng.below(self.meanwhile.len() as u64);
+                match self.meanwhile[choice as usize](stage, &mut rng) {
+                    Err(errno) if !self.expected.contains(&errno) => panic!("{errno}"),
+                    _ => {}
+                }
+            }
+        });
+    }
 }
 
 #[test]
 fn everything() {
+    const CAST: Cast = Cast {
+        workers: 3,
+        ops: ALL_OPS,
+        meanwhile: &[cut_power, shrink, background, sync],
+        count: 8,
+        expected: &[],
+    };
     explore("everything", |seed| {
         let stage = Stage::set(seed);
-        work(
-            &stage,
-            seed,
-            3,
-            ALL_OPS,
-            &[cut_power, shrink, background, sync],
-            8,
-        );
+        CAST.perform(&stage, seed);
         stage.leave(seed);
     });
 }
@@ -64,10 +100,16 @@ fn everything() {
 /// One commit makes durable what several wait for.
 #[test]
 fn syncs_together() {
-    const OPS: &[Op] = &[Op::Write, Op::Sync, Op::Sync, Op::Rename];
+    const CAST: Cast = Cast {
+        workers: 3,
+        ops: &[Op::Write, Op::Sync, Op::Sync, Op::Rename],
+        meanwhile: &[cut_power, sync],
+        count: 6,
+        expected: &[],
+    };
     explore("syncs_together", |seed| {
         let stage = Stage::set(seed);
-        work(&stage, seed, 3, OPS, &[cut_power, sync], 6);
+        CAST.perform(&stage, seed);
         stage.leave(seed);
     });
 }
@@ -75,19 +117,18 @@ fn syncs_together() {
 /// Blocks go home and leave the cache while they change, and the log's tail moves.
 #[test]
 fn checkpoints() {
-    const OPS: &[Op] = &[Op::Write, Op::Sync, Op::Unlink, Op::Rename, Op::UseUnnamed];
+    const CAST: Cast = Cast {
+        workers: 2,
+        ops: &[Op::Write, Op::Sync, Op::Unlink, Op::Rename, Op::UseUnnamed],
+        meanwhile: &[background, fill_log, shrink, cut_power],
+        count: 10,
+        expected: &[],
+    };
     explore("checkpoints", |seed| {
         let stage = Stage::set(seed);
         // A checkpoint is due when half of the log is full.
-        (0..15).for_each(|_| stage.fill_log());
-        work(
-            &stage,
-            seed,
-            2,
-            OPS,
-            &[background, fill_log, shrink, cut_power],
-            10,
-        );
+        (0..15).for_each(|_| stage.fill_log().expect("there is space"));
+        CAST.perform(&stage, seed);
         stage.leave(seed);
     });
 }
@@ -95,10 +136,89 @@ fn checkpoints() {
 /// Transactions so large that two operations do not fit into one, and a log that is full soon.
 #[test]
 fn large_transactions() {
-    const OPS: &[Op] = &[Op::SetXattr, Op::SetXattr, Op::Unlink, Op::Write, Op::Sync];
+    const CAST: Cast = Cast {
+        workers: 3,
+        ops: &[Op::SetXattr, Op::SetXattr, Op::Unlink, Op::Write, Op::Sync],
+        meanwhile: &[fill_log, background, cut_power],
+        count: 8,
+        expected: &[],
+    };
     explore("large_transactions", |seed| {
         let stage = Stage::set(seed);
-        work(&stage, seed, 3, OPS, &[fill_log, background, cut_power], 8);
+        CAST.perform(&stage, seed);
+        stage.leave(seed);
+    });
+}
+
+/// Freed space is fought for, and what deletes always works.
+#[test]
+fn full_disk() {
+    const CAST: Cast = Cast {
+        workers: 3,
+        ops: &[
+            Op::Write,
+            Op::Write,
+            Op::Unlink,
+            Op::Unlink,
+            Op::Sync,
+            Op::UseUnnamed,
+            Op::Exchange,
+        ],
+        meanwhile: &[background, sync, cut_power],
+        count: 8,
+        expected: &[],
+    };
+    explore("full_disk", |seed| {
+        let stage = Stage::set_full(seed);
+        CAST.perform(&stage, seed);
+        stage.leave(seed);
+    });
+}
+
+/// Whoever waits is told, and what was promised before is there.
+#[test]
+fn shutdowns_and_failing_disks() {
+    const CAST: Cast = Cast {
+        workers: 3,
+        ops: ALL_OPS,
+        meanwhile: &[sync, background, cut_power, break_disk, shut_down],
+        count: 8,
+        expected: &[Errno::EIO],
+    };
+    explore("shutdowns_and_failing_disks", |seed| {
+        let stage = Stage::set(seed);
+        CAST.perform(&stage, seed);
+        stage.leave_whatever_was_logged(seed);
+    });
+}
+
+/// When nobody writes any more, a remount leaves the device clean, whatever goes on in the background.
+#[test]
+fn read_only() {
+    explore("read_only", |seed| {
+        let stage = Stage::set(seed);
+        let remount = |read_only| {
+            let options = MountOptions {
+                read_only,
+                ..MountOptions::default()
+            };
+            stage
+                .sim()
+                .fs()
+                .remount(&options)
+                .expect("it can be remounted");
+        };
+        // Until a checkpoint is due.
+        while !stage.sim().env().take_background_due() {
+            stage.fill_log().expect("there is space");
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| stage.sim().background());
+            scope.spawn(|| stage.sim().readdir(b"/a").expect("reading works"));
+            remount(true);
+        });
+        assert!(stage.is_clean(), "the device does not look unmounted");
+        remount(false);
         stage.leave(seed);
     });
 }
