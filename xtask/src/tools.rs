@@ -15,6 +15,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("memfs-fuse", "memfs-fuse"),
     ("mount.fuse.memfs", "memfs-fuse"),
     ("exercise", "exercise"),
+    ("stress", "stress"),
     ("set-features", "set-features"),
     ("crash-in-kernel", "crash-in-kernel"),
     ("hostile-in-kernel", "hostile-in-kernel"),
