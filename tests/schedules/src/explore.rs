@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const BATCH: u64 = 20;
 
 /// Schedules of a scenario, unless `SCHEDULES` says otherwise.
-const SCHEDULES: u64 = 60;
+const SCHEDULES: u64 = 40;
 
 /// The first seed, unless `SCHEDULE_SEED` says otherwise.
 const SEED: u64 = 1;

@@ -2,8 +2,12 @@
 
 use bento_api::{Event, Mutex, RwLock};
 use bento_sim::Locks;
-use shuttle::sync::atomic::{AtomicBool, Ordering};
+use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::{Condvar, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+use shuttle::thread;
+
+/// Turns that a thread lets others have at most while it waits for the disk.
+const PAUSE_TURNS_MAX: u32 = 60;
 
 /// Locks whose every use lets the scheduler choose who goes on. A thread that waits for what nobody
 /// will give ends the schedule with a panic that names who waits.
@@ -14,9 +18,14 @@ impl Locks for ScheduledLocks {
     type RwLock<T: Send + Sync + 'static> = ScheduledRwLock<T>;
     type Event = ScheduledEvent;
 
+    /// Now and then so long that others get far, as while a real disk works.
     fn pause() {
-        // Any access is a point where the scheduler chooses; a yield would be a plea to choose others.
-        AtomicBool::new(false).load(Ordering::SeqCst);
+        let mut chance = thread_rng();
+        let turns = match chance.gen_range(0..4) {
+            0 => chance.gen_range(1..PAUSE_TURNS_MAX),
+            _ => 1,
+        };
+        (0..turns).for_each(|_| thread::yield_now());
     }
 }
 
