@@ -43,10 +43,15 @@ fn run(program: &str, arguments: &[&str], path: &Path) -> Result<bool> {
     Ok(output.status.success())
 }
 
+/// One process does both, which holds none of our files: started on a frozen file system, its thaw
+/// could be the last to hold an unlinked one, and would have to wait for itself.
 fn freeze(mount_point: &Path) -> Result<()> {
-    ensure!(run("fsfreeze", &["-f"], mount_point)?, "fsfreeze -f failed");
-    sleep(FROZEN_MAX.mul_f32(fastrand::f32()));
-    ensure!(run("fsfreeze", &["-u"], mount_point)?, "fsfreeze -u failed");
+    let seconds = FROZEN_MAX.as_secs_f32() * fastrand::f32();
+    let script = format!("fsfreeze -f \"$0\" && sleep {seconds} && fsfreeze -u \"$0\"");
+    ensure!(
+        run("sh", &["-c", &script], mount_point)?,
+        "`{script}` failed"
+    );
     Ok(())
 }
 

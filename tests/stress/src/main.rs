@@ -126,7 +126,11 @@ fn work(arguments: &Arguments, workers: &mut [Worker]) -> Result<()> {
         let disturber = (!arguments.undisturbed).then(|| {
             let mount_point = arguments.mount_point.as_deref();
             let (gate, finished) = (&gate, &finished);
-            scope.spawn(move || disturbance::disturb(mount_point, gate, finished))
+            scope.spawn(move || {
+                // Said at once: the threads may wait for ever for a thaw that has failed.
+                disturbance::disturb(mount_point, gate, finished)
+                    .inspect_err(|error| eprintln!("error: {error:#}"))
+            })
         });
         let outcomes: Vec<_> = running.into_iter().map(|thread| thread.join()).collect();
         finished.store(true, Ordering::Relaxed);

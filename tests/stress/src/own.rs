@@ -122,7 +122,8 @@ impl Own {
         let file = if self.chance.bool() {
             File::create_new(&path)?
         } else {
-            let flags = OFlags::TMPFILE | OFlags::RDWR;
+            // Were it the last to hold it, fsfreeze could not end on what it has frozen.
+            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
             let file = rustix::fs::open(&self.dir, flags, Mode::from(0o644))?;
             let by_descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
             linkat(CWD, by_descriptor, CWD, &path, AtFlags::SYMLINK_FOLLOW)?;

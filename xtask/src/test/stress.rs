@@ -27,12 +27,6 @@ const LOAD_SMALL: Load = Load {
     options: "--threads 4 --rounds 1 --operations 1500",
 };
 
-/// For an emulated machine with two CPUs.
-const LOAD_EMULATED: Load = Load {
-    seeds: &[1],
-    options: "--threads 3 --rounds 1 --operations 500",
-};
-
 const TIME_LIMIT: Duration = Duration::from_secs(600);
 
 pub(super) fn ext4(workspace: &Workspace) -> Result<Counts> {
@@ -60,18 +54,10 @@ pub(super) fn ext4(workspace: &Workspace) -> Result<Counts> {
 }
 
 pub(super) fn logfs_uml(workspace: &Workspace) -> Result<Counts> {
-    logfs(workspace, Kernel::Uml, &LOAD)
-}
-
-pub(super) fn logfs_stock(workspace: &Workspace) -> Result<Counts> {
-    logfs(workspace, Kernel::Stock, &LOAD_EMULATED)
-}
-
-fn logfs(workspace: &Workspace, kernel: Kernel, load: &Load) -> Result<Counts> {
-    let subject = Subject::Logfs(kernel);
+    let subject = Subject::Logfs(Kernel::Uml);
     let machine = subject.machine(workspace, TIME_LIMIT)?;
     let mut checks = Checks::default();
-    stress(workspace, subject, &machine, load, &mut checks);
+    stress(workspace, subject, &machine, &LOAD, &mut checks);
     Ok(checks.counts())
 }
 
