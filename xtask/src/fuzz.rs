@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     runs: u64,
 
     /// How many processes try them
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     jobs: u32,
 
     /// Where chance starts from [default: a new one each time, which is printed]

@@ -218,8 +218,10 @@ impl<'a> Demo<'a> {
             disks.push(Disk::File(image));
         }
         let outcome = self.run(file_system, &disks, scripts::RECOVER, &variables);
-        if outcome.is_err() {
-            self.keep_failed_disk(cuts)?;
+        if outcome.is_err()
+            && let Err(error) = self.keep_failed_disk(cuts)
+        {
+            println!("The disk can't be kept: {error:#}");
         }
         outcome.map(drop)
     }
