@@ -1,6 +1,7 @@
 //! Builds, boots, tests and shows logfs. Run it as `cargo xtask`.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod cache;
 mod command;
 mod counts;
@@ -8,6 +9,7 @@ mod crash;
 mod demo;
 mod deps;
 mod fuzz;
+mod input;
 mod kernel;
 mod kmod;
 mod test;
@@ -37,6 +39,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    Bench(bench::Arguments),
     Crash(crash::Arguments),
     Demo(demo::Arguments),
     Deps(deps::Arguments),
@@ -48,6 +51,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Crash(arguments) => crash::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Deps(arguments) => deps::run(&arguments),

@@ -19,6 +19,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("set-features", "set-features"),
     ("crash-in-kernel", "crash-in-kernel"),
     ("hostile-in-kernel", "hostile-in-kernel"),
+    ("bench", "bench"),
 ];
 
 /// A program and the name that it is installed under.

@@ -1,11 +1,11 @@
 //! `cargo xtask demo`: the main job, end to end, in a real kernel.
 
 mod host;
-mod input;
 mod scripts;
 mod table;
 
 use crate::counts::Counts;
+use crate::input::Input;
 use crate::kernel::Kernel;
 use crate::kmod::Target;
 use crate::vm::disk::Disk;
@@ -14,7 +14,6 @@ use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use host::Host;
-use input::Input;
 use log_writes::Log;
 use std::ffi::OsString;
 use std::fs::File;

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     kernel: Target,
 
     /// Build only this file system's module beside bento.ko; can be given more than once [default:
-    /// all but those for tests only]
+    /// all but those for tests and benchmarks]
     #[arg(long, value_name = "NAME")]
     module: Vec<String>,
 }
@@ -105,8 +105,11 @@ pub(crate) const BUILD: &[Dependency] = &[
     dependency("/var/lib/dpkg/info/libclang-dev.list", "libclang-dev"),
 ];
 
-/// File systems that nobody gets who has not asked for them by name.
-const FOR_TESTS_ONLY: &[&str] = &["faulty"];
+/// Modules that nobody gets who has not asked for them by name.
+const ONLY_IF_NAMED: &[&str] = &["faulty", LATENCY];
+
+/// The module that makes a device slow, for benchmarks: it is no file system, and has no Rust in it.
+pub(crate) const LATENCY: &str = "latency";
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
@@ -121,7 +124,8 @@ pub(crate) fn is_there(workspace: &Workspace) -> bool {
     workspace.root().join("kmod-shim/Kbuild").exists()
 }
 
-/// Builds the modules of the file systems in `only` (if it is empty, all but those for tests only),
+/// Builds the modules of the file systems in `only` (if it is empty, all but those for tests and
+/// benchmarks),
 /// and returns their files in the order in which they have to be loaded.
 pub(crate) fn build(workspace: &Workspace, target: Target, only: &[String]) -> Result<Vec<Module>> {
     deps::need(BUILD)?;
@@ -135,7 +139,7 @@ pub(crate) fn build(workspace: &Workspace, target: Target, only: &[String]) -> R
 
     let names = module_names(workspace, only)?;
     shim::copy(&workspace.root().join("kmod-shim"), &tree)?;
-    for name in &names {
+    for name in names.iter().filter(|name| *name != LATENCY) {
         rust::build(workspace, target, name, &tree.join(name))?;
     }
     let mut make = Command::new("make");
@@ -156,11 +160,12 @@ pub(crate) fn build(workspace: &Workspace, target: Target, only: &[String]) -> R
         .collect()
 }
 
-/// The file systems that have a module, in a stable order.
+/// The modules that there are beside bento.ko, in a stable order.
 fn module_names(workspace: &Workspace, only: &[String]) -> Result<Vec<String>> {
     let mut names: Vec<_> = workspace
         .package_names()
         .filter_map(|package| package.strip_suffix("-module").map(str::to_owned))
+        .chain([LATENCY.to_owned()])
         .collect();
     names.sort();
     if let Some(unknown) = only.iter().find(|name| !names.contains(name)) {
@@ -170,7 +175,7 @@ fn module_names(workspace: &Workspace, only: &[String]) -> Result<Vec<String>> {
         );
     }
     names.retain(|name| match only {
-        [] => !FOR_TESTS_ONLY.contains(&name.as_str()),
+        [] => !ONLY_IF_NAMED.contains(&name.as_str()),
         only => only.contains(name),
     });
     Ok(names)

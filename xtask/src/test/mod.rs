@@ -14,6 +14,7 @@ mod smoke;
 mod stress;
 mod subject;
 
+use crate::bench;
 use crate::counts::Counts;
 use crate::demo;
 use crate::deps;
@@ -103,6 +104,7 @@ const PARTS: &[Part] = &[
     part("mounting-uml", "what mount, umount and fsfreeze ask of logfs in the UML kernel, and what it refuses", Long, has_logfs, guest::mounting_uml),
     part("faults-uml", "devices that fail under logfs in the UML kernel, and errors=", Long, has_logfs, guest::faults_uml),
     part("demo-uml", "power cuts of logfs in the UML kernel lose nothing that was fsynced", Long, has_logfs, demo::power_cuts_uml),
+    part("bench-uml", "the benchmarks run, and logfs keeps the device's work as low as promised", Long, has_logfs, bench::counted_uml),
     part("memory-uml", "logfs gives memory back, in a UML kernel with little of it", Long, has_logfs, guest::memory_uml),
     part("crash-uml", "crash states of random workloads in the UML kernel", Long, has_logfs, power_cuts::logfs_uml),
     part("pjdfstest-ext4", "pjdfstest on ext4: shows that the suite works here", Long, anywhere, pjdfstest::ext4),

@@ -12,22 +12,21 @@ use std::process::Command;
 const PARTS: [&str; 3] = ["fs", "include", "kernel"];
 
 /// What the guest's scripts use.
-const NEEDED: &[Dependency] = &[
-    dependency("git", "git"),
-    dependency("dmsetup", "dmsetup"),
-    dependency("mkfs.ext4", "e2fsprogs"),
-];
+const NEEDED: &[Dependency] = &[dependency("git", "git")];
 
 /// The same files in three forms.
-pub(super) struct Input {
-    pub(super) source: PathBuf,
-    pub(super) archive: PathBuf,
-    pub(super) repository: PathBuf,
+pub(crate) struct Input {
+    /// The whole source.
+    pub(crate) source: PathBuf,
+    /// Where the other two are.
+    pub(crate) dir: PathBuf,
+    pub(crate) archive: PathBuf,
+    pub(crate) repository: PathBuf,
 }
 
 impl Input {
     /// Makes what is missing.
-    pub(super) fn prepare() -> Result<Input> {
+    pub(crate) fn prepare() -> Result<Input> {
         deps::need(NEEDED)?;
         let source = uml::source()?;
         let dir = built_once(&format!("demo-input-{}", source.version), |dir| {
@@ -37,6 +36,7 @@ impl Input {
             source: source.dir,
             archive: dir.join("source.tar"),
             repository: dir.join("repository"),
+            dir,
         })
     }
 }
@@ -44,7 +44,7 @@ impl Input {
 fn make(source: &Path, dir: &Path) -> Result<()> {
     let archive = dir.join("source.tar");
     step(
-        "Packing the demo's files",
+        "Packing files to work on",
         Command::new("tar")
             .arg("-C")
             .arg(source)
@@ -55,7 +55,7 @@ fn make(source: &Path, dir: &Path) -> Result<()> {
     let repository = dir.join("repository");
     std::fs::create_dir(&repository)?;
     step(
-        "Unpacking the demo's files",
+        "Unpacking files to work on",
         tar_into(&repository).arg(&archive),
     )?;
     let git = |arguments: &[&str]| {
@@ -70,7 +70,7 @@ fn make(source: &Path, dir: &Path) -> Result<()> {
                 "gc.auto=0",
             ])
             .args(arguments);
-        step("Making the demo's repository", &mut git).map(drop)
+        step("Making a repository to work on", &mut git).map(drop)
     };
     git(&["init", "--quiet"])?;
     git(&["add", "--force", "."])?;

@@ -1,0 +1,113 @@
+//! Who is measured when: every workload on every file system in turn, the whole of it several times,
+//! each time with another file system first. What disturbs the machine for a while thus disturbs all.
+
+use crate::Arguments;
+use crate::device::Device;
+use crate::file_system::FileSystem;
+use crate::input::Input;
+use crate::stage::Stage;
+use crate::workload::Workload;
+use anyhow::{Context, Result};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Measures, and prints each sample as soon as it is there. A workload that fails on one file system
+/// is told on standard error, and makes the exit status 1; the others are measured all the same.
+pub(crate) fn take(
+    device: &Device,
+    workloads: &[&Workload],
+    arguments: &Arguments,
+) -> Result<ExitCode> {
+    let is_wanted = workloads.iter().any(|workload| workload.needs_input);
+    let input = arguments.input.as_deref().filter(|_| is_wanted);
+    let input = input.map(Input::open).transpose()?;
+    let mut failed = false;
+    for run in 0..arguments.runs {
+        for workload in workloads {
+            if workload.needs_input && input.is_none() {
+                continue;
+            }
+            for &file_system in &order(&arguments.fs, run) {
+                if !workload.is_for(file_system) {
+                    continue;
+                }
+                let turn = Turn {
+                    device,
+                    workload,
+                    file_system,
+                    input: input.as_ref(),
+                    scale_percent: arguments.scale,
+                    run,
+                };
+                if let Err(error) = turn.take() {
+                    eprintln!("bench: {} on {file_system}: {error:#}", workload.name);
+                    failed = true;
+                }
+            }
+        }
+    }
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// The file systems in the order of this run.
+fn order(file_systems: &[FileSystem], run: u32) -> Vec<FileSystem> {
+    let mut order = file_systems.to_vec();
+    if !order.is_empty() {
+        let first = run as usize % order.len();
+        order.rotate_left(first);
+    }
+    order
+}
+
+struct Turn<'a> {
+    device: &'a Device,
+    workload: &'a Workload,
+    file_system: FileSystem,
+    input: Option<&'a Input>,
+    scale_percent: u32,
+    run: u32,
+}
+
+impl Turn<'_> {
+    fn take(&self) -> Result<()> {
+        let started = Instant::now();
+        let mut stage = Stage::open(self.device, self.file_system, self.scale_percent)?;
+        let worked = (self.workload.body)(&mut stage, self.input);
+        // Also after an error: the next file system wants the device.
+        let samples = stage.close();
+        worked?;
+        for mut sample in samples.context("unmounting")? {
+            sample.row = format!(
+                "{}{}/{}",
+                self.device.set_up(),
+                self.workload.name,
+                sample.row
+            );
+            sample.run = self.run;
+            println!("{}", serde_json::to_string(&sample)?);
+        }
+        eprintln!(
+            "run {}: {} on {}: {:.1} s",
+            self.run + 1,
+            self.workload.name,
+            self.file_system,
+            started.elapsed().as_secs_f64()
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::order;
+    use crate::file_system::FileSystem::{Ext4, Logfs, Xfs};
+
+    #[test]
+    fn each_is_first_once() {
+        let all = [Logfs, Ext4, Xfs];
+        assert_eq!(order(&all, 0), [Logfs, Ext4, Xfs]);
+        assert_eq!(order(&all, 1), [Ext4, Xfs, Logfs]);
+        assert_eq!(order(&all, 5), [Xfs, Logfs, Ext4]);
+        assert!(order(&[], 1).is_empty());
+    }
+}

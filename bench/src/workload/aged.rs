@@ -1,0 +1,176 @@
+//! A disk that was in use for long: filled to 80 %, then files replaced by others of other sizes again
+//! and again.
+
+use super::names;
+use crate::input::Input;
+use crate::stage::{Stage, Work, sync_file_system};
+use anyhow::{Context, Result};
+use bench_sample::Unit;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// How full the disk is made, in percent, and how much of that is replaced afterwards.
+const FULL_PERCENT: u64 = 80;
+const CHURNED_PERCENT: u64 = 150;
+
+/// Files have sizes from 4 KiB to 4 MiB, small ones far more often.
+const SIZE_SHIFTS: std::ops::RangeInclusive<u32> = 12..=22;
+
+pub(super) fn all(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
+    let capacity_bytes = stage.device().size_bytes()?;
+    let mut tenants = Tenants {
+        directory: stage.directory().join("tenants"),
+        files: Vec::new(),
+        used_bytes: 0,
+        next: 0,
+        random: fastrand::Rng::with_seed(80),
+    };
+    fs::create_dir(&tenants.directory)?;
+    let full_bytes = capacity_bytes * FULL_PERCENT / 100;
+    let churned_bytes = full_bytes * CHURNED_PERCENT / 100;
+    stage.write("fill", mib(full_bytes), Work::Bytes(full_bytes), |_| {
+        tenants.fill(full_bytes)
+    })?;
+    stage.write(
+        "churn",
+        mib(churned_bytes),
+        Work::Bytes(churned_bytes),
+        |_| tenants.churn(full_bytes, churned_bytes),
+    )?;
+    let amplification = stage.written_bytes() as f64 / churned_bytes as f64;
+    stage.note("write-amplification", amplification, Unit::Amplification);
+    steps(stage, &mut tenants, capacity_bytes / 20)
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
+
+/// What is measured on the aged disk; files of `new_bytes` fit on it.
+fn steps(stage: &mut Stage<'_>, tenants: &mut Tenants, new_bytes: u64) -> Result<()> {
+    let count = stage.scaled(2000, 100);
+    stage.read(
+        "append+fsync",
+        format!("{count} x 4 KiB"),
+        Work::Operations(count),
+        |root| {
+            let mut file = File::create(root.join("log"))?;
+            for _ in 0..count {
+                file.write_all(&[0x61; 4096])?;
+                file.sync_all()?;
+            }
+            Ok(())
+        },
+    )?;
+    stage.write("write-1m", mib(new_bytes), Work::Bytes(new_bytes), |root| {
+        write_file(&root.join("stream"), new_bytes)
+    })?;
+    stage.cold()?;
+    stage.read("read-1m", mib(new_bytes), Work::Bytes(new_bytes), |root| {
+        let mut file = File::open(root.join("stream"))?;
+        let mut piece = vec![0; 1 << 20];
+        while file.read(&mut piece)? > 0 {}
+        Ok(())
+    })?;
+    let blocks = new_bytes / 4096;
+    let overwrites = stage.scaled(16384, 512);
+    stage.write(
+        "random-write-4k",
+        format!("{overwrites} x 4 KiB"),
+        Work::Operations(overwrites),
+        |root| {
+            let file = File::options().write(true).open(root.join("stream"))?;
+            let mut random = fastrand::Rng::with_seed(3);
+            (0..overwrites)
+                .try_for_each(|_| file.write_all_at(&[0x63; 4096], random.u64(..blocks) * 4096))?;
+            Ok(())
+        },
+    )?;
+    fs::remove_file(stage.directory().join("stream"))?;
+    names::small(stage, 20_000)?;
+    let count = tenants.files.len();
+    stage.write(
+        "remove-all",
+        format!("{count} files"),
+        Work::Operations(count),
+        |_| Ok(fs::remove_dir_all(&tenants.directory)?),
+    )
+}
+
+/// The files that fill the disk.
+struct Tenants {
+    directory: PathBuf,
+    files: Vec<(usize, u64)>,
+    used_bytes: u64,
+    next: usize,
+    random: fastrand::Rng,
+}
+
+impl Tenants {
+    fn fill(&mut self, full_bytes: u64) -> Result<()> {
+        while self.used_bytes < full_bytes {
+            self.add()?;
+        }
+        Ok(())
+    }
+
+    /// Replaces files until as much has been written; what was written is durable now and then, as it
+    /// is on a disk in use.
+    fn churn(&mut self, full_bytes: u64, churned_bytes: u64) -> Result<()> {
+        let mut written_bytes = 0;
+        let mut unsynced_bytes = 0;
+        while written_bytes < churned_bytes {
+            while self.used_bytes >= full_bytes {
+                self.remove()?;
+            }
+            let added_bytes = self.add()?;
+            written_bytes += added_bytes;
+            unsynced_bytes += added_bytes;
+            if unsynced_bytes > full_bytes / 20 {
+                sync_file_system(&self.directory)?;
+                unsynced_bytes = 0;
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, number: usize) -> PathBuf {
+        self.directory.join(format!("{}/{number}", number / 500))
+    }
+
+    fn add(&mut self) -> Result<u64> {
+        let shift = self.random.u32(SIZE_SHIFTS);
+        let len_bytes = self.random.u64(1 << (shift - 1)..1 << shift);
+        let path = self.path(self.next);
+        if self.next.is_multiple_of(500) {
+            fs::create_dir(path.parent().context("a file is in a directory")?)?;
+        }
+        write_file(&path, len_bytes)?;
+        self.files.push((self.next, len_bytes));
+        self.used_bytes += len_bytes.next_multiple_of(4096);
+        self.next += 1;
+        Ok(len_bytes)
+    }
+
+    fn remove(&mut self) -> Result<()> {
+        let index = self.random.usize(..self.files.len());
+        let (number, len_bytes) = self.files.swap_remove(index);
+        self.used_bytes -= len_bytes.next_multiple_of(4096);
+        fs::remove_file(self.path(number)).context("removing a file")
+    }
+}
+
+fn write_file(path: &Path, len_bytes: u64) -> Result<()> {
+    let mut file = File::create(path)?;
+    let piece = vec![0x62; 1 << 20];
+    let mut left = len_bytes as usize;
+    while left > 0 {
+        let part = left.min(piece.len());
+        file.write_all(&piece[..part])
+            .with_context(|| format!("writing {}", path.display()))?;
+        left -= part;
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! fio: mapped files, which no safe code can touch, and a second witness of our own figures.
+
+use crate::input::Input;
+use crate::program::{program, run};
+use crate::stage::{Stage, Work};
+use anyhow::{Context, Result};
+use bench_sample::Unit;
+use std::path::Path;
+
+const SMALL: &str = "4k";
+const LARGE: &str = "1m";
+
+/// MiB of all files together.
+const TOTAL_MIB: usize = 256;
+
+/// MiB that steps of random access touch.
+const RANDOM_MIB: usize = 64;
+
+pub(super) fn mapped_1(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
+    play(stage, "mmap", 1)
+}
+
+pub(super) fn mapped_8(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
+    play(stage, "mmap", 8)
+}
+
+pub(super) fn buffered(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
+    play(stage, "psync", 1)
+}
+
+fn play(stage: &mut Stage<'_>, engine: &str, jobs: usize) -> Result<()> {
+    let total_mib = stage.scaled(TOTAL_MIB, 16);
+    let random_mib = stage.scaled(RANDOM_MIB, 8);
+    let steps = [
+        ("write-1m", "write", LARGE, total_mib),
+        ("read-1m", "read", LARGE, total_mib),
+        ("read-4k", "read", SMALL, total_mib),
+        ("random-read-4k", "randread", SMALL, random_mib),
+        ("random-write-4k", "randwrite", SMALL, random_mib),
+        ("overwrite-4k", "write", SMALL, total_mib),
+    ];
+    for (name, pattern, block, touched_mib) in steps {
+        if pattern.ends_with("read") {
+            stage.cold()?;
+        }
+        let mut mib_per_second = 0.0;
+        let job = Job {
+            engine,
+            pattern,
+            block,
+            jobs,
+            file_mib: total_mib / jobs,
+            touched_mib: touched_mib / jobs,
+        };
+        stage.read(name, format!("{touched_mib} MiB"), Work::Job, |root| {
+            mib_per_second = job.run(root)?;
+            Ok(())
+        })?;
+        // Starting fio takes longer than some steps: its own clock counts.
+        stage.replace(mib_per_second, Unit::MebibytesPerSecond);
+    }
+    Ok(())
+}
+
+struct Job<'a> {
+    engine: &'a str,
+    pattern: &'a str,
+    block: &'a str,
+    jobs: usize,
+    file_mib: usize,
+    touched_mib: usize,
+}
+
+impl Job<'_> {
+    fn run(&self, root: &Path) -> Result<f64> {
+        let mut fio = program("fio", ["--name=job", "--output-format=json", "--thread"]);
+        fio.arg(format!("--directory={}", root.display()))
+            .arg(format!("--ioengine={}", self.engine))
+            .arg(format!("--rw={}", self.pattern))
+            .arg(format!("--bs={}", self.block))
+            .arg(format!("--numjobs={}", self.jobs))
+            .arg(format!("--filesize={}m", self.file_mib))
+            .arg(format!("--io_size={}m", self.touched_mib))
+            .args([
+                "--group_reporting",
+                "--end_fsync=1",
+                "--fallocate=none",
+                "--invalidate=0",
+            ]);
+        bandwidth(&run(&mut fio)?, self.jobs)
+    }
+}
+
+/// MiB in a second, from the report of so many jobs together; the time to write everything back included.
+fn bandwidth(report: &[u8], jobs: usize) -> Result<f64> {
+    let report: serde_json::Value = serde_json::from_slice(report).context("fio's report")?;
+    let job = &report["jobs"][0];
+    let bytes: u64 = ["read", "write"]
+        .iter()
+        .filter_map(|direction| job[direction]["io_bytes"].as_u64())
+        .sum();
+    let summed_ms = job["job_runtime"]
+        .as_u64()
+        .context("fio names no run time")?;
+    let seconds = summed_ms.max(1) as f64 / 1000.0 / jobs as f64;
+    Ok(bytes as f64 / f64::from(1 << 20) / seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bandwidth;
+
+    #[test]
+    fn jobs_run_at_the_same_time() {
+        let report = br#"{"jobs": [{"job_runtime": 4000,
+            "read": {"io_bytes": 0}, "write": {"io_bytes": 8388608}}]}"#;
+        assert_eq!(bandwidth(report, 2).ok(), Some(4.0));
+        assert!(bandwidth(b"{}", 1).is_err());
+        assert!(bandwidth(b"no report", 1).is_err());
+    }
+}

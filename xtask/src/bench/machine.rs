@@ -1,0 +1,186 @@
+//! The machines in which it is measured.
+
+use super::{Arguments, Suite};
+use crate::command::step;
+use crate::input::Input;
+use crate::kernel::Kernel;
+use crate::kmod::LATENCY;
+use crate::vm::disk::Disk;
+use crate::vm::machine::{Machine, tail};
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use serde_json::json;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Where the disk is: memory, so that the host's own disk is not what is measured.
+const MEMORY_DIR: &str = "/dev/shm";
+
+/// How long one machine may measure.
+const TIME_LIMIT: Duration = Duration::from_secs(6 * 3600);
+
+/// Everything that the machines share.
+pub(super) struct Bench<'a> {
+    workspace: &'a Workspace,
+    machine: Machine,
+    /// The program that measures.
+    program: PathBuf,
+    arguments: &'a Arguments,
+    samples: &'a Path,
+    input: &'a Input,
+    runs: u32,
+    scale_percent: u32,
+    disk_bytes: u64,
+    // The disk's file goes away with it.
+    _dir: TempDir,
+}
+
+impl<'a> Bench<'a> {
+    /// Builds everything, and fills the disk with zeros: whoever comes first must not pay for memory
+    /// that the others find there.
+    pub(super) fn prepare(
+        workspace: &'a Workspace,
+        input: &'a Input,
+        arguments: &'a Arguments,
+        samples: &'a Path,
+    ) -> Result<Bench<'a>> {
+        let is_emulated = arguments.kernel == Kernel::Stock;
+        let disk_bytes = arguments
+            .disk
+            .unwrap_or(if is_emulated { 2 << 30 } else { 8 << 30 });
+        let mut machine = Machine::prepare(workspace, arguments.kernel)?;
+        machine.load_modules(workspace, &["logfs".to_owned(), LATENCY.to_owned()])?;
+        machine.hardware.mem_bytes = 3 << 30;
+        machine.time_limit = TIME_LIMIT;
+        let dir = TempDir::with_prefix_in("logfs-bench-", MEMORY_DIR)?;
+        let disk = dir.path().join("disk");
+        fill(&disk, disk_bytes)?;
+        machine.disks = vec![Disk::File(disk)];
+        File::create(samples).with_context(|| format!("cannot write {}", samples.display()))?;
+        Ok(Bench {
+            workspace,
+            machine,
+            program: workspace.target().join("release/bench"),
+            arguments,
+            samples,
+            input,
+            runs: arguments.runs.unwrap_or(if is_emulated { 3 } else { 5 }),
+            scale_percent: arguments
+                .scale
+                .unwrap_or(if is_emulated { 10 } else { 100 }),
+            disk_bytes,
+            _dir: dir,
+        })
+    }
+
+    /// Measures all workloads on a device whose flushes cost so much, and adds to the samples; whether
+    /// all went well.
+    pub(super) fn measure(&self, flush_cost_us: u32) -> Result<bool> {
+        let flush_cost = format!("--flush-cost={flush_cost_us}");
+        let mut all_worked = true;
+        for workloads in self.machines(&flush_cost)? {
+            let mut options = vec![flush_cost.clone()];
+            options.extend(workloads.iter().map(|name| format!("--workload={name}")));
+            all_worked &= self.boot(&options)?;
+        }
+        Ok(all_worked)
+    }
+
+    /// Which workloads run in which machine. Each gets a fresh one, unless booting takes long.
+    fn machines(&self, flush_cost: &str) -> Result<Vec<Vec<String>>> {
+        let mut list = Command::new(&self.program);
+        list.args(["--list", flush_cost, "--suite", self.suite()?.as_str()]);
+        list.args(
+            self.arguments
+                .workload
+                .iter()
+                .map(|name| format!("--workload={name}")),
+        );
+        let output = step("Listing the workloads", &mut list)?;
+        let output = String::from_utf8(output.stdout)?;
+        let names: Vec<_> = output
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .map(str::to_owned)
+            .collect();
+        Ok(match self.arguments.kernel {
+            Kernel::Stock if names.is_empty() => Vec::new(),
+            Kernel::Stock => vec![names],
+            Kernel::Uml | Kernel::UmlDebug => names.into_iter().map(|name| vec![name]).collect(),
+        })
+    }
+
+    /// The suite's name.
+    fn suite(&self) -> Result<String> {
+        let value = Suite::to_possible_value(&self.arguments.suite);
+        Ok(value.context("a suite has a name")?.get_name().to_owned())
+    }
+
+    fn boot(&self, options: &[String]) -> Result<bool> {
+        let output = self.machine.exchange.join("samples.jsonl");
+        let mut command: Vec<OsString> = ["sh", "-c"].map(OsString::from).to_vec();
+        // Not our standard output: what was measured before a fault must not be lost.
+        command.push(r#"exec bench --device "$DISK0" "$@" > "$EXCHANGE/samples.jsonl""#.into());
+        command.push("bench".into());
+        command.push(format!("--fs={}", self.arguments.file_systems().join(",")).into());
+        command.push(format!("--runs={}", self.runs).into());
+        command.push(format!("--scale={}", self.scale_percent).into());
+        command.push("--input".into());
+        command.push(self.input.dir.clone().into());
+        command.extend(options.iter().map(OsString::from));
+        let _ = fs::remove_file(&output);
+        let outcome = self.machine.run(self.workspace, &command);
+        let measured = fs::read(&output).unwrap_or_default();
+        OpenOptions::new()
+            .append(true)
+            .open(self.samples)?
+            .write_all(&measured)?;
+        let outcome = outcome?;
+        ensure!(
+            outcome.faults.is_empty(),
+            "the kernel reported faults: {}\n{}",
+            outcome.faults.join("; "),
+            tail(&outcome.console)
+        );
+        Ok(outcome.code == 0)
+    }
+
+    /// Where and how it was measured, as JSON.
+    pub(super) fn description(&self) -> Result<String> {
+        let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let cpu = cpus
+            .lines()
+            .find_map(|line| line.strip_prefix("model name"))
+            .map_or("unknown", |rest| rest.trim_start_matches([' ', '\t', ':']));
+        let kernel = self.machine.kernel.find()?;
+        let description = json!({
+            "kernel": self.arguments.kernel.to_string(),
+            "release": kernel.release,
+            "cpu": cpu,
+            "cpus": self.machine.hardware.cpus,
+            "memory_mib": self.machine.hardware.mem_bytes >> 20,
+            "disk_mib": self.disk_bytes >> 20,
+            "suite": self.suite()?,
+            "runs": self.runs,
+            "scale_percent": self.scale_percent,
+        });
+        Ok(serde_json::to_string_pretty(&description)?)
+    }
+}
+
+/// Makes a file of zeros, all of it there.
+fn fill(path: &Path, len_bytes: u64) -> Result<()> {
+    let mut file = File::create_new(path)?;
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..len_bytes >> 20 {
+        file.write_all(&zeros)
+            .with_context(|| format!("no memory for a disk of {} MiB", len_bytes >> 20))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! `cargo xtask bench`: logfs and its peers side by side, in the same kernel on the same disk.
+
+mod html;
+mod machine;
+mod plot;
+mod results;
+
+use crate::counts::Counts;
+use crate::deps::{self, Dependency, dependency};
+use crate::input::Input;
+use crate::kernel::Kernel;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use machine::Bench;
+use results::{OURS, Results, Row};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tempfile::TempDir;
+
+/// Measure logfs beside other file systems: in the same kernel, on the same disk, in turns.
+///
+/// Writes DIR/samples.jsonl (every measurement), DIR/results.json (a row for each step of a workload on
+/// each file system: all runs, their median, flushes, writes and bytes that reached the device, processor
+/// time, and the ratio to ext4, above 1 = better than ext4) and DIR/report.html. The disk is in memory;
+/// workloads that wait for the device run a second time on one whose flushes take a millisecond.
+/// Nothing else should run on the host meanwhile.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The kernel to measure in
+    #[arg(long, value_enum, default_value_t = Kernel::Uml)]
+    kernel: Kernel,
+
+    /// Which workloads
+    #[arg(long, value_enum, default_value_t = Suite::Quick)]
+    suite: Suite,
+
+    /// The file systems, of logfs, ext4, ext4-journal, xfs, f2fs, logfs-fuse, raw [default: all with the
+    /// full suite, logfs,ext4 with the quick one]
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    fs: Vec<String>,
+
+    /// Only this workload (`bench --list` names them); can be given more than once
+    #[arg(long, value_name = "NAME")]
+    workload: Vec<String>,
+
+    /// How many turns [default: 5, in the stock kernel 3]
+    #[arg(long, value_name = "N")]
+    runs: Option<u32>,
+
+    /// Percentage of the work [default: 100; where the processor is emulated 10]
+    #[arg(long, value_name = "PERCENT")]
+    scale: Option<u32>,
+
+    /// The size of the disk [default: 8G; where the processor is emulated 2G]
+    #[arg(long, value_name = "SIZE", value_parser = crate::vm::disk::parse_size)]
+    disk: Option<u64>,
+
+    /// Where the results go; made if need be
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Measure nothing; make the report again from DIR/samples.jsonl
+    #[arg(long)]
+    report_only: bool,
+}
+
+/// A set of workloads, as the program that measures knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// A few of each kind, some minutes
+    Quick,
+    /// All, some hours
+    Full,
+}
+
+/// What a flush costs where it costs something: that of a fast disk, in microseconds.
+const FLUSH_COST_US: u32 = 1000;
+
+/// Files in the directory of the results.
+const SAMPLES: &str = "samples.jsonl";
+const MACHINE: &str = "machine.json";
+
+const NEEDED: &[Dependency] = &[
+    dependency("mkfs.ext4", "e2fsprogs"),
+    dependency("mkfs.xfs", "xfsprogs"),
+    dependency("mkfs.f2fs", "f2fs-tools"),
+    dependency("dmsetup", "dmsetup"),
+    dependency("fio", "fio"),
+    dependency("sqlite3", "sqlite3"),
+    dependency("perl", "perl"),
+    dependency("/usr/bin/time", "time"),
+];
+
+/// PostgreSQL, whose server is not on PATH.
+const NEEDED_IN_FULL: &[Dependency] = &[
+    dependency("/usr/share/doc/postgresql", "postgresql"),
+    dependency("pg_config", "libpq-dev"),
+];
+
+impl Arguments {
+    fn file_systems(&self) -> Vec<String> {
+        let names: &[&str] = match self.suite {
+            _ if !self.fs.is_empty() => return self.fs.clone(),
+            Suite::Quick => &["logfs", "ext4"],
+            Suite::Full => &[
+                "logfs",
+                "ext4",
+                "ext4-journal",
+                "xfs",
+                "f2fs",
+                "logfs-fuse",
+                "raw",
+            ],
+        };
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    let mut all_worked = true;
+    if !arguments.report_only {
+        all_worked = measure(&workspace, arguments)?;
+    }
+    let results = report(&arguments.out)?;
+    println!("{}", results.summary());
+    println!("{}", arguments.out.join("report.html").display());
+    Ok(if all_worked {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Measures, and says whether all went well; what was measured is in the directory either way.
+fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<bool> {
+    deps::need(NEEDED)?;
+    if arguments.suite == Suite::Full {
+        deps::need(NEEDED_IN_FULL)?;
+    }
+    fs::create_dir_all(&arguments.out)
+        .with_context(|| format!("cannot make {}", arguments.out.display()))?;
+    let input = Input::prepare()?;
+    let samples = arguments.out.join(SAMPLES);
+    let bench = Bench::prepare(workspace, &input, arguments, &samples)?;
+    fs::write(arguments.out.join(MACHINE), bench.description()?)?;
+    let mut all_worked = true;
+    for flush_cost_us in [0, FLUSH_COST_US] {
+        all_worked &= bench.measure(flush_cost_us)?;
+    }
+    Ok(all_worked)
+}
+
+/// Sums up what is in the directory, and writes the report there.
+fn report(dir: &Path) -> Result<Results> {
+    let results = Results::read(&dir.join(SAMPLES), &dir.join(MACHINE))?;
+    if results.rows.is_empty() {
+        bail!("nothing was measured: no workload of these makes sense on these file systems");
+    }
+    results.write(&dir.join("results.json"))?;
+    fs::write(dir.join("report.html"), html::report(&results)?)?;
+    Ok(results)
+}
+
+/// The quick suite with little work, as a test: every workload runs and is reported, and the device has
+/// no more to do for durable writes than was promised. Counters decide, no clock.
+pub(crate) fn counted_uml(workspace: &Workspace) -> Result<Counts> {
+    let out = TempDir::with_prefix("logfs-bench-")?;
+    let arguments = Arguments {
+        kernel: Kernel::Uml,
+        suite: Suite::Quick,
+        fs: Vec::new(),
+        workload: Vec::new(),
+        runs: Some(1),
+        scale: Some(1),
+        disk: Some(1 << 30),
+        out: out.path().to_owned(),
+        report_only: false,
+    };
+    let mut counts = Counts::default();
+    let mut check = |what: &str, holds: bool| {
+        println!("{} {what}", if holds { "ok    " } else { "FAILED" });
+        counts = [counts, Counts::one(holds)].into_iter().sum();
+    };
+    check(
+        "every workload of the quick suite runs",
+        measure(workspace, &arguments)?,
+    );
+    let results = report(out.path())?;
+    for name in results.names() {
+        let row = results.find(name, OURS);
+        let is_compared = row
+            .and_then(|row| row.ratio_to_ext4)
+            .is_some_and(f64::is_finite);
+        check(&format!("{name} is compared"), is_compared);
+    }
+    for (name, kib_max) in PROMISED {
+        let per_operation = results.find(name, OURS).map(Row::per_operation);
+        let holds = per_operation
+            .is_some_and(|(flushes, kib)| flushes < 1.05 && kib < *kib_max && flushes > 0.95);
+        check(
+            &format!("{name}: 1 flush, at most {kib_max} KiB: {per_operation:?}"),
+            holds,
+        );
+    }
+    Ok(counts)
+}
+
+/// KiB that may reach the device for a durable operation.
+const PROMISED: &[(&str, f64)] = &[
+    ("append-1/append+fsync", 5.0),
+    ("new-files/create+fsync", 8.0),
+];

@@ -1,0 +1,283 @@
+//! What was measured, summed up: a row for each step on each file system.
+
+use anyhow::{Context, Result};
+use bench_sample::{Sample, Unit};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+/// The file system that all are compared with, and ours.
+pub(super) const REFERENCE: &str = "ext4";
+pub(super) const OURS: &str = "logfs";
+
+/// All rows, and where they were measured.
+#[derive(Serialize)]
+pub(super) struct Results {
+    pub(super) machine: Value,
+    /// The geometric mean of our ratios to ext4.
+    pub(super) mean_ratio_to_ext4: Option<f64>,
+    pub(super) rows: Vec<Row>,
+}
+
+/// A step of a workload on a file system. Everything but `values` is a median.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Row {
+    pub(super) row: String,
+    pub(super) amount: String,
+    pub(super) file_system: String,
+    pub(super) unit: Unit,
+    pub(super) median: f64,
+    /// Above 1: better than ext4.
+    pub(super) ratio_to_ext4: Option<f64>,
+    pub(super) values: Vec<f64>,
+    pub(super) seconds: f64,
+    pub(super) cpu_seconds: f64,
+    pub(super) flushes: f64,
+    pub(super) writes: f64,
+    pub(super) written_mib: f64,
+    pub(super) read_mib: f64,
+}
+
+impl Results {
+    /// Sums up a file of samples.
+    pub(super) fn read(samples: &Path, machine: &Path) -> Result<Results> {
+        let text = fs::read_to_string(samples)
+            .with_context(|| format!("cannot read {}", samples.display()))?;
+        let samples = text
+            .lines()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("no sample: {line}")))
+            .collect::<Result<Vec<Sample>>>()?;
+        let machine = fs::read_to_string(machine)
+            .ok()
+            .and_then(|text| serde_json::from_str(&text).ok());
+        Ok(Results::of(&samples, machine.unwrap_or(Value::Null)))
+    }
+
+    fn of(samples: &[Sample], machine: Value) -> Results {
+        let mut groups: Vec<Vec<&Sample>> = Vec::new();
+        let mut places = HashMap::new();
+        for sample in samples {
+            let place = *places
+                .entry((&sample.row, &sample.file_system))
+                .or_insert(groups.len());
+            match groups.get_mut(place) {
+                Some(group) => group.push(sample),
+                None => groups.push(vec![sample]),
+            }
+        }
+        let mut rows: Vec<_> = groups.iter().filter_map(|group| Row::of(group)).collect();
+        let reference: HashMap<_, _> = rows
+            .iter()
+            .filter(|row| row.file_system == REFERENCE)
+            .map(|row| (row.row.clone(), row.median))
+            .collect();
+        for row in &mut rows {
+            let theirs = reference.get(&row.row).copied();
+            row.ratio_to_ext4 = theirs.map(|theirs| row.unit.ratio(row.median, theirs));
+        }
+        Results {
+            machine,
+            mean_ratio_to_ext4: mean_ratio(&rows),
+            rows,
+        }
+    }
+
+    /// Writes them as JSON.
+    pub(super) fn write(&self, path: &Path) -> Result<()> {
+        fs::write(path, serde_json::to_string_pretty(self)?)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The names of the rows, in the order in which they were measured.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            if !names.contains(&row.row.as_str()) {
+                names.push(&row.row);
+            }
+        }
+        names
+    }
+
+    /// The file systems, in the order in which they were measured first.
+    pub(super) fn file_systems(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            if !names.contains(&row.file_system.as_str()) {
+                names.push(&row.file_system);
+            }
+        }
+        names.sort_by_key(|&name| (name != OURS, name != REFERENCE));
+        names
+    }
+
+    /// The row of a step on a file system.
+    pub(super) fn find(&self, name: &str, file_system: &str) -> Option<&Row> {
+        let is_it = |row: &&Row| row.row == name && row.file_system == file_system;
+        self.rows.iter().find(is_it)
+    }
+
+    /// Ours beside ext4's, for a terminal.
+    pub(super) fn summary(&self) -> String {
+        let mut text = format!(
+            "{:<44} {:>10} {:>10} {:<6} {:>6} {:>9} {:>9} {:>9} {:>9}\n",
+            "", OURS, REFERENCE, "", "ratio", "flushes", REFERENCE, "MiB", REFERENCE
+        );
+        for name in self.names() {
+            let (Some(ours), Some(theirs)) = (self.find(name, OURS), self.find(name, REFERENCE))
+            else {
+                continue;
+            };
+            text += &format!(
+                "{name:<44} {:>10} {:>10} {:<6} {:>6.2} {:>9} {:>9} {:>9.1} {:>9.1}\n",
+                short(ours.median),
+                short(theirs.median),
+                ours.unit.symbol(),
+                ours.ratio_to_ext4.unwrap_or(f64::NAN),
+                ours.flushes,
+                theirs.flushes,
+                ours.written_mib,
+                theirs.written_mib
+            );
+        }
+        if let Some(mean) = self.mean_ratio_to_ext4 {
+            text += &format!("geometric mean of the ratios: {mean:.2}\n");
+        }
+        text
+    }
+}
+
+impl Row {
+    fn of(samples: &[&Sample]) -> Option<Row> {
+        let first = samples.first()?;
+        let middle = |value: fn(&Sample) -> f64| median(samples.iter().map(|sample| value(sample)));
+        Some(Row {
+            row: first.row.clone(),
+            amount: first.amount.clone(),
+            file_system: first.file_system.clone(),
+            unit: first.unit,
+            median: middle(|sample| sample.value),
+            ratio_to_ext4: None,
+            values: samples.iter().map(|sample| sample.value).collect(),
+            seconds: middle(|sample| sample.seconds),
+            cpu_seconds: middle(|sample| sample.cpu_seconds),
+            flushes: middle(|sample| sample.device.flushes as f64),
+            writes: middle(|sample| sample.device.writes as f64),
+            written_mib: middle(|sample| mib(sample.device.written_bytes)),
+            read_mib: middle(|sample| mib(sample.device.read_bytes)),
+        })
+    }
+}
+
+impl Row {
+    /// Flushes, and KiB written, for each operation; for rows of operations in a second.
+    pub(super) fn per_operation(&self) -> (f64, f64) {
+        let operations = self.median * self.seconds;
+        (
+            self.flushes / operations,
+            self.written_mib * 1024.0 / operations,
+        )
+    }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// The middle one; of two in the middle, their mean.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        len if len % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+fn mean_ratio(rows: &[Row]) -> Option<f64> {
+    let logarithms: Vec<f64> = rows
+        .iter()
+        .filter(|row| row.file_system == OURS)
+        .filter_map(|row| row.ratio_to_ext4)
+        .filter(|ratio| ratio.is_finite() && *ratio > 0.0)
+        .map(f64::ln)
+        .collect();
+    let count = logarithms.len();
+    (count > 0).then(|| (logarithms.iter().sum::<f64>() / count as f64).exp())
+}
+
+/// A figure with three digits that count.
+pub(super) fn short(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Results, median, short};
+    use bench_sample::{DeviceWork, Sample, Unit};
+    use serde_json::Value;
+
+    fn sample(row: &str, file_system: &str, run: u32, value: f64, unit: Unit) -> Sample {
+        Sample {
+            row: row.to_owned(),
+            amount: "much".to_owned(),
+            file_system: file_system.to_owned(),
+            run,
+            value,
+            unit,
+            seconds: 1.0,
+            cpu_seconds: 0.5,
+            device: DeviceWork {
+                flushes: 3,
+                ..DeviceWork::default()
+            },
+        }
+    }
+
+    #[test]
+    fn rows_are_medians_and_ratios_are_above_one_where_ours_is_better() {
+        let speed = Unit::OperationsPerSecond;
+        let samples = [
+            sample("a", "ext4", 0, 100.0, speed),
+            sample("a", "logfs", 0, 150.0, speed),
+            sample("a", "logfs", 1, 900.0, speed),
+            sample("a", "logfs", 2, 200.0, speed),
+            sample("b", "logfs", 0, 4.0, Unit::Seconds),
+            sample("b", "ext4", 0, 2.0, Unit::Seconds),
+            sample("c", "logfs", 0, 4.0, Unit::Seconds),
+        ];
+        let results = Results::of(&samples, Value::Null);
+        let row = |name| results.find(name, "logfs").expect("a row");
+        assert_eq!(
+            (row("a").median, row("a").ratio_to_ext4),
+            (200.0, Some(2.0))
+        );
+        assert_eq!(row("b").ratio_to_ext4, Some(0.5));
+        assert_eq!(row("c").ratio_to_ext4, None);
+        assert_eq!(results.mean_ratio_to_ext4, Some(1.0));
+        assert_eq!(results.names(), ["a", "b", "c"]);
+        assert_eq!(results.file_systems(), ["logfs", "ext4"]);
+        assert_eq!(results.summary().lines().count(), 4);
+    }
+
+    #[test]
+    fn the_middle_of_an_even_number_is_between_two() {
+        assert_eq!(median([4.0, 1.0, 2.0, 10.0].into_iter()), 3.0);
+        assert!(median([].into_iter()).is_nan());
+    }
+
+    #[test]
+    fn figures_keep_three_digits() {
+        let figures = [1234.5, 12.345, 1.2345, 0.12345].map(short);
+        assert_eq!(figures, ["1234", "12.3", "1.23", "0.123"]);
+    }
+}
