@@ -22,9 +22,14 @@ struct bento_type {
 	struct file_system_type fs;
 	const struct bento_operations *ops;
 	struct list_head types;
+	/* /sys/fs/TYPE, if it has a device. */
+	struct kobject *counters;
 };
 
+struct bento_counters;
+
 struct bento_mount {
+	const struct bento_type *type;
 	const struct bento_operations *ops;
 	struct bento_fs *fs;
 	struct super_block *sb;
@@ -41,6 +46,8 @@ struct bento_mount {
 	/* Held around background(), which isn't called while frozen. */
 	struct mutex background_lock;
 	bool frozen;
+	/* /sys/fs/TYPE/DEVICE */
+	struct bento_counters *counters;
 };
 
 /* A thread's stay inside a file system; lives on its stack. */
@@ -129,6 +136,12 @@ struct bento_mount *bento_current_mount(void);
 /* --- super.c --- */
 int bento_init_fs_context(struct fs_context *fc);
 void bento_kill_sb(struct super_block *sb);
+
+/* --- counters.c --- */
+int bento_add_counters_of_type(struct bento_type *type);
+void bento_remove_counters_of_type(struct bento_type *type);
+void bento_add_counters(struct bento_mount *mount);
+void bento_remove_counters(struct bento_mount *mount);
 
 /* --- inode.c --- */
 int __init bento_inode_cache_init(void);

@@ -40,6 +40,7 @@ static void bento_for_each_lock_key(struct file_system_type *fs,
 
 static void bento_free_type(struct bento_type *type)
 {
+	bento_remove_counters_of_type(type);
 	bento_for_each_lock_key(&type->fs, lockdep_unregister_key);
 	kfree(type);
 }
@@ -71,7 +72,9 @@ int32_t bento_register(struct module *owner, const struct bento_operations *ops)
 	bento_for_each_lock_key(&type->fs, lockdep_register_key);
 
 	mutex_lock(&bento_types_lock);
-	err = register_filesystem(&type->fs);
+	err = bento_add_counters_of_type(type);
+	if (!err)
+		err = register_filesystem(&type->fs);
 	if (err)
 		bento_free_type(type);
 	else

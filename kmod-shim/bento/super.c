@@ -9,9 +9,9 @@
 
 #include "bento.h"
 
-static const struct bento_operations *bento_fc_ops(struct fs_context *fc)
+static const struct bento_type *bento_fc_type(struct fs_context *fc)
 {
-	return container_of(fc->fs_type, struct bento_type, fs)->ops;
+	return container_of(fc->fs_type, struct bento_type, fs);
 }
 
 /* --- background work --- */
@@ -167,6 +167,7 @@ static void bento_put_super(struct super_block *sb)
 	struct bento_mount *mount = bento_m(sb);
 	int err;
 
+	bento_remove_counters(mount);
 	if (mount->background)
 		kthread_stop(mount->background);
 	mount->background = NULL;
@@ -212,7 +213,7 @@ static void bento_free_mount(struct bento_mount *mount)
 }
 
 static struct bento_mount *bento_new_mount(struct super_block *sb,
-					   const struct bento_operations *ops)
+					   const struct bento_type *type)
 {
 	struct bento_mount *mount = kzalloc(sizeof(*mount), GFP_KERNEL);
 
@@ -222,7 +223,8 @@ static struct bento_mount *bento_new_mount(struct super_block *sb,
 		kfree(mount);
 		return NULL;
 	}
-	mount->ops = ops;
+	mount->type = type;
+	mount->ops = type->ops;
 	mount->sb = sb;
 	mutex_init(&mount->background_lock);
 	init_waitqueue_head(&mount->background_wait);
@@ -292,7 +294,8 @@ static int bento_make_root(struct super_block *sb)
  */
 static int bento_fill_super(struct super_block *sb, struct fs_context *fc)
 {
-	const struct bento_operations *ops = bento_fc_ops(fc);
+	const struct bento_type *type = bento_fc_type(fc);
+	const struct bento_operations *ops = type->ops;
 	struct bento_mount *mount;
 	struct task_struct *thread;
 	int err;
@@ -306,7 +309,7 @@ static int bento_fill_super(struct super_block *sb, struct fs_context *fc)
 		sb->s_blocksize = PAGE_SIZE;
 		sb->s_blocksize_bits = PAGE_SHIFT;
 	}
-	mount = bento_new_mount(sb, ops);
+	mount = bento_new_mount(sb, type);
 	if (!mount)
 		return -ENOMEM;
 	sb->s_fs_info = mount;
@@ -325,6 +328,7 @@ static int bento_fill_super(struct super_block *sb, struct fs_context *fc)
 	if (IS_ERR(thread))
 		return PTR_ERR(thread);
 	mount->background = thread;
+	bento_add_counters(mount);
 	return 0;
 }
 
@@ -373,7 +377,7 @@ static int bento_parse_param(struct fs_context *fc, struct fs_parameter *param)
 
 static int bento_get_tree(struct fs_context *fc)
 {
-	if (bento_fc_ops(fc)->needs_device)
+	if (bento_fc_type(fc)->ops->needs_device)
 		return get_tree_bdev(fc, bento_fill_super);
 	return get_tree_nodev(fc, bento_fill_super);
 }

@@ -22,7 +22,7 @@
 #include <stdint.h>
 #endif
 
-#define BENTO_ABI_VERSION 1
+#define BENTO_ABI_VERSION 2
 
 /* A mount, as the kernel knows it. */
 struct bento_mount;
@@ -209,6 +209,11 @@ struct bento_operations {
 	int32_t (*shrink_count)(struct bento_fs *fs, size_t *count);
 	int32_t (*shrink)(struct bento_fs *fs, size_t count, size_t *freed);
 	int32_t (*shutdown)(struct bento_fs *fs);
+	/* The names of the counters, NUL-terminated, one after the other. */
+	int32_t (*counters)(struct bento_fs *fs, struct bento_sink *names);
+	/* The value of one of them, as text. */
+	int32_t (*counter)(struct bento_fs *fs, uint32_t index,
+			   struct bento_sink *value);
 
 	int32_t (*load)(struct bento_fs *fs, uint64_t ino,
 			struct bento_attr *attr);

@@ -1,6 +1,7 @@
 //! What happens when the device fails or holds damage.
 
-use bento_api::{Env, Errno, Level, Result};
+use alloc::string::String;
+use bento_api::{Env, Errno, Level, Mutex, Result};
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -28,6 +29,14 @@ pub(crate) struct Reporter<E: Env> {
     shut_down: AtomicBool,
     /// Damage was found: the next checkpoint says so on disk.
     damaged: AtomicBool,
+    errors: E::Mutex<Errors>,
+}
+
+/// What has gone wrong since the mount: damage, and what led to a shutdown.
+#[derive(Default)]
+struct Errors {
+    count: u64,
+    last: String,
 }
 
 impl<E: Env> Reporter<E> {
@@ -39,7 +48,26 @@ impl<E: Env> Reporter<E> {
             stopped: AtomicBool::new(false),
             shut_down: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
+            errors: Mutex::new(Errors::default()),
         }
+    }
+
+    /// Says what has gone wrong, and keeps it.
+    fn error(&self, what: fmt::Arguments<'_>) {
+        self.env.log(Level::Error, what);
+        let mut errors = self.errors.lock();
+        errors.count += 1;
+        errors.last = alloc::format!("{what}");
+    }
+
+    /// How many errors there have been.
+    pub(crate) fn errors(&self) -> u64 {
+        self.errors.lock().count
+    }
+
+    /// What the last of them was, and where; empty if there was none.
+    pub(crate) fn last_error(&self) -> String {
+        self.errors.lock().last.clone()
     }
 
     pub(crate) fn on_error(&self) -> OnError {
@@ -102,10 +130,7 @@ impl<E: Env> Reporter<E> {
 
     /// Damage on disk: says what is damaged, does what `errors=` asks for and returns the error.
     pub(crate) fn corrupt(&self, what: fmt::Arguments<'_>) -> Errno {
-        self.env.log(
-            Level::Error,
-            format_args!("damaged: {what}; run fsck.logfs"),
-        );
+        self.error(format_args!("damaged: {what}; run fsck.logfs"));
         self.damaged.store(true, Ordering::Relaxed);
         match self.on_error() {
             OnError::Continue => {}
@@ -115,7 +140,7 @@ impl<E: Env> Reporter<E> {
                         .log(Level::Error, format_args!("no more changes are accepted"));
                 }
             }
-            OnError::Shutdown => self.shut_down(format_args!("damage was found")),
+            OnError::Shutdown => self.shut_down(what),
         }
         Errno::EUCLEAN
     }
@@ -123,7 +148,7 @@ impl<E: Env> Reporter<E> {
     /// Stops everything: a state in memory that can't be trusted must never reach the device.
     pub(crate) fn shut_down(&self, why: fmt::Arguments<'_>) {
         if !self.shut_down.swap(true, Ordering::AcqRel) {
-            self.env.log(Level::Error, format_args!("shut down: {why}"));
+            self.error(format_args!("shut down: {why}"));
         }
     }
 }

@@ -12,11 +12,10 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{
-    Attr, Created, Device, DirEntry, Env, Errno, FallocateMode, FileSystem, Ino, Level, Mapping,
-    MountOptions, Mutex, NewInode, RenameFlags, Renamed, Result, RwLock, SetAttr, SetXattr, StatFs,
-    Unlinked, Written,
+    Attr, Counter, Created, Device, DirEntry, Env, Errno, FallocateMode, FileSystem, Ino, Level,
+    Mapping, MountOptions, Mutex, NewInode, RenameFlags, Renamed, Result, RwLock, SetAttr,
+    SetXattr, StatFs, Unlinked, Written,
 };
-use core::sync::atomic::Ordering;
 use logfs_format::{BLOCK_BYTES, Checkpoint, Layout, NAME_MAX, OrphanSlot, Superblock};
 
 /// How often the background looks whether something is due, in milliseconds.
@@ -271,6 +270,7 @@ impl<E: Env> LogFs<E> {
 
 impl<E: Env> FileSystem<E> for LogFs<E> {
     const NAME: &'static str = "logfs";
+    const COUNTERS: &'static [Counter<Self>] = LogFs::SHOWN;
 
     fn mount(env: E, options: &MountOptions<'_>) -> Result<Self> {
         LogFs::start(env, options)
@@ -280,18 +280,7 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
         if self.reporter.is_shut_down() || self.reporter.is_read_only() {
             return Ok(());
         }
-        self.make_clean()?;
-        let counters = &self.journal.counters;
-        self.env.log(
-            Level::Debug,
-            format_args!(
-                "{} commits, {} flushes, {} checkpoints",
-                counters.commits.load(Ordering::Relaxed),
-                counters.flushes.load(Ordering::Relaxed),
-                counters.checkpoints.load(Ordering::Relaxed)
-            ),
-        );
-        Ok(())
+        self.make_clean()
     }
 
     fn remount(&self, mount: &MountOptions<'_>) -> Result<()> {

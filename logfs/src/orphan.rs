@@ -23,6 +23,7 @@ pub(crate) struct Orphans<E: Env> {
 
 struct Slots {
     free: Vec<(u64, u32)>,
+    used: u64,
     last_block: u64,
 }
 
@@ -36,6 +37,7 @@ impl<E: Env> Orphans<E> {
         let mut found = Vec::new();
         let mut slots = Slots {
             free: Vec::new(),
+            used: 0,
             last_block: first,
         };
         let mut address = first;
@@ -52,6 +54,7 @@ impl<E: Env> Orphans<E> {
             slots.last_block = address;
             if orphans.next.get() == 0 {
                 slots.free.reverse();
+                slots.used = found.len() as u64;
                 return Ok((
                     Orphans {
                         slots: Mutex::new(slots),
@@ -62,6 +65,11 @@ impl<E: Env> Orphans<E> {
             address = orphans.next.get();
         }
         Err(reporter.corrupt(format_args!("orphan list: block {address} is in it twice")))
+    }
+
+    /// Inodes on the list.
+    pub(crate) fn count(&self) -> u64 {
+        self.slots.lock().used
     }
 }
 
@@ -91,13 +99,16 @@ impl<E: Env> LogFs<E> {
         };
         tx.mark_changed();
         write_slot(tx, slot, 0)?;
-        self.orphans.slots.lock().free.push(slot);
+        let mut slots = self.orphans.slots.lock();
+        slots.free.push(slot);
+        slots.used = slots.used.saturating_sub(1);
         Ok(())
     }
 
     fn free_slot(&self, tx: &Tx<'_, E>) -> Result<(u64, u32)> {
         let mut slots = self.orphans.slots.lock();
         if let Some(slot) = slots.free.pop() {
+            slots.used += 1;
             return Ok(slot);
         }
         let header = BlockHeader::new(BlockKind::Orphans, [0; 16], 0);
@@ -110,6 +121,7 @@ impl<E: Env> LogFs<E> {
             &address.to_le_bytes(),
         )?;
         slots.last_block = address;
+        slots.used += 1;
         slots.free.extend(
             (1..ORPHANS_PER_BLOCK as u32)
                 .rev()

@@ -1,6 +1,6 @@
 //! The operations of a file system.
 
-use crate::{Attr, Env, Errno, Ino, Mapping, Result, SetAttr, StatFs, Time};
+use crate::{Attr, Counter, Env, Errno, Ino, Mapping, Result, SetAttr, StatFs, Time};
 use alloc::vec::Vec;
 
 /// How to mount.
@@ -157,6 +157,9 @@ pub trait FileSystem<E: Env>: Send + Sync + Sized + 'static {
     const NAME: &'static str;
     /// Whether it lives on a block device.
     const NEEDS_DEVICE: bool = true;
+    /// What can be read of a mount at any time, for whoever watches it: in the kernel a file each in
+    /// `/sys/fs/NAME/DEVICE`, if there is a device.
+    const COUNTERS: &'static [Counter<Self>] = &[];
 
     /// Mounts: recovers what is to be recovered and gets ready.
     fn mount(env: E, options: &MountOptions<'_>) -> Result<Self>;

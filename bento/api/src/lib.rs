@@ -13,11 +13,13 @@
 
 extern crate alloc;
 
+mod counter;
 mod env;
 mod errno;
 mod fs;
 mod types;
 
+pub use counter::Counter;
 pub use env::{Device, Env, Event, Geometry, Level, Mutex, ReadRequest, RwLock, WriteRequest};
 pub use errno::Errno;
 pub use fs::{

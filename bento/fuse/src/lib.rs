@@ -23,7 +23,7 @@ mod server;
 mod session;
 mod write_errors;
 
-use bento_api::FileSystem;
+use bento_api::{Env, FileSystem, Level};
 use bento_host::{FileDevice, HostEnv};
 use clap::Parser;
 use daemon::LogTo;
@@ -32,12 +32,13 @@ use mount::{LoopDevice, Source};
 use options::{Arguments, MountOptions};
 use server::Server;
 use session::Session;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The `main` of a program that mounts file systems of type `FS`.
 ///
@@ -90,10 +91,11 @@ fn mount_and_serve<FS: FileSystem<HostEnv<FileDevice>>>(arguments: &Arguments) -
         options: options.file_system.as_bytes(),
     };
     let fs = FS::mount(env.clone(), &mount_options).map_err(|error| explain(error, &options))?;
-    let server =
-        Server::new(env, fs, options.access_times()).map_err(|error| explain(error, &options))?;
+    let fs = Arc::new(fs);
+    let server = Server::new(env.clone(), Arc::clone(&fs), options.access_times())
+        .map_err(|error| explain(error, &options))?;
     let session = Session::start(mounted.keep()?, server)?;
-    unmount_on_signals(mountpoint)?;
+    serve_signals(mountpoint, env, fs)?;
     if arguments.background {
         daemon::ready()?;
     }
@@ -156,17 +158,39 @@ fn explain(error: bento_api::Errno, options: &MountOptions) -> io::Error {
     io::Error::other(text)
 }
 
-/// A signal that would end the program unmounts instead; the session then ends by itself.
-fn unmount_on_signals(mountpoint: PathBuf) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+/// A signal that would end the program unmounts instead; the session then ends by itself. SIGUSR1
+/// asks for the counters.
+fn serve_signals<FS: FileSystem<HostEnv<FileDevice>>>(
+    mountpoint: PathBuf,
+    env: HostEnv<FileDevice>,
+    fs: Arc<FS>,
+) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            for _ in signals.forever() {
-                if let Err(error) = mount::unmount(&mountpoint) {
+            for signal in signals.forever() {
+                if signal == SIGUSR1 {
+                    log_counters(&env, &*fs);
+                } else if let Err(error) = mount::unmount(&mountpoint) {
                     log::error!("unmounting {}: {error}", mountpoint.display());
                 }
             }
         })?;
     Ok(())
+}
+
+/// Several to a line: the kernel's log takes but a few lines at once from a program.
+fn log_counters<FS: FileSystem<HostEnv<FileDevice>>>(env: &HostEnv<FileDevice>, fs: &FS) {
+    for counters in FS::COUNTERS.chunks(8) {
+        let mut line = String::new();
+        for counter in counters {
+            line.push_str(if line.is_empty() { "" } else { ", " });
+            line.push_str(counter.name);
+            line.push(' ');
+            // A string takes everything.
+            let _ = counter.show(fs, &mut line);
+        }
+        env.log(Level::Info, format_args!("{line}"));
+    }
 }

@@ -46,8 +46,11 @@ pub(crate) struct Server<FS: FileSystem<HostEnv<FileDevice>>> {
 }
 
 impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
-    pub(crate) fn new(env: HostEnv<FileDevice>, fs: FS, access_times: AccessTimes) -> Result<Self> {
-        let fs = Arc::new(fs);
+    pub(crate) fn new(
+        env: HostEnv<FileDevice>,
+        fs: Arc<FS>,
+        access_times: AccessTimes,
+    ) -> Result<Self> {
         let root = fs.root();
         // The kernel knows the root without having looked it up.
         fs.load(root)?;

@@ -9,7 +9,7 @@ use crate::sink::Sink;
 use crate::{KernelEnv, abi, convert};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use bento_api::{FileSystem, Ino, MountOptions};
+use bento_api::{Errno, FileSystem, Ino, MountOptions};
 use core::marker::PhantomData;
 
 /// A file system's operations, as `bento_register` takes them.
@@ -121,6 +121,18 @@ operations! {
     shutdown(fs) {
         fs.shutdown();
         Ok(())
+    }
+    counters(_fs, names: *mut abi::bento_sink) {
+        let mut sink = Sink::new(names);
+        for counter in F::COUNTERS {
+            sink.put(counter.name.as_bytes());
+            sink.put(&[0]);
+        }
+        Ok(())
+    }
+    counter(fs, index: u32, value: *mut abi::bento_sink) {
+        let counter = F::COUNTERS.get(index as usize).ok_or(Errno::EINVAL)?;
+        counter.show(fs, &mut Sink::new(value)).map_err(|_| Errno::EIO)
     }
     load(fs, ino: u64, attr: *mut abi::bento_attr) {
         *attr = fs.load(Ino(ino))?.into();
@@ -314,6 +326,8 @@ impl<F: FileSystem<KernelEnv>> Table<F> {
         shrink_count: Some(shrink_count::<F>),
         shrink: Some(shrink::<F>),
         shutdown: Some(shutdown::<F>),
+        counters: Some(counters::<F>),
+        counter: Some(counter::<F>),
         load: Some(load::<F>),
         forget: Some(forget::<F>),
         getattr: Some(getattr::<F>),

@@ -2,6 +2,7 @@
 
 use crate::abi;
 use bento_api::DirEntry;
+use core::fmt;
 
 /// A buffer from the ABI.
 pub(crate) struct Sink<'a> {
@@ -67,5 +68,12 @@ impl<'a> Sink<'a> {
         };
         self.out.len_bytes += len;
         true
+    }
+}
+
+impl fmt::Write for Sink<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.put(text.as_bytes());
+        Ok(())
     }
 }

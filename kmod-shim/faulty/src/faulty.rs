@@ -14,9 +14,9 @@ extern crate alloc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use bento_api::{
-    Attr, Created, DirEntry, Env, Errno, Event, FileKind, FileSystem, Ino, Mapping, MappingKind,
-    MountOptions, Mutex, NewInode, RenameFlags, Renamed, Result, SetAttr, StatFs, Time, Unlinked,
-    Written,
+    Attr, Counter, Created, DirEntry, Env, Errno, Event, FileKind, FileSystem, Ino, Mapping,
+    MappingKind, MountOptions, Mutex, NewInode, RenameFlags, Renamed, Result, SetAttr, StatFs,
+    Time, Unlinked, Written,
 };
 
 const ROOT: Ino = Ino(1);
@@ -102,6 +102,10 @@ fn attr(ino: Ino) -> Attr {
 
 impl<E: Env> FileSystem<E> for Faulty<E> {
     const NAME: &'static str = "faulty";
+    const COUNTERS: &'static [Counter<Self>] = &[Counter::number("panics", |fs| {
+        fs.enter("counter");
+        0
+    })];
 
     fn mount(_: E, options: &MountOptions<'_>) -> Result<Self> {
         let options = core::str::from_utf8(options.options).map_err(|_| Errno::EINVAL)?;

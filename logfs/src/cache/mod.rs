@@ -84,6 +84,16 @@ struct Shard {
     changed: Vec<u64>,
     /// Counts the times that blocks were dropped.
     drops: u64,
+    lookups: Lookups,
+}
+
+/// How often blocks were looked for. Counted where a lock is held anyway.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Lookups {
+    /// Blocks that were in memory.
+    pub(crate) hits: u64,
+    /// Blocks that had to be read from the device.
+    pub(crate) misses: u64,
 }
 
 /// See the module.
@@ -123,11 +133,17 @@ impl<E: Env> Cache<E> {
 
     /// A snapshot of a block, read from the device and checked if need be.
     pub(crate) fn read(&self, address: u64, kind: BlockKind) -> Result<Arc<Page>> {
-        if let Some(entry) = self.shard(address)?.map.get_mut(&address) {
+        let mut shard = self.shard(address)?;
+        let Shard { map, lookups, .. } = &mut *shard;
+        if let Some(entry) = map.get_mut(&address) {
+            lookups.hits += 1;
             entry.referenced = true;
             let page = Arc::clone(&entry.page);
+            drop(shard);
             return self.expect_kind(page, address, kind);
         }
+        lookups.misses += 1;
+        drop(shard);
         self.load(address, kind)
     }
 
@@ -362,6 +378,17 @@ impl<E: Env> Cache<E> {
     /// Blocks in the cache.
     pub(crate) fn blocks(&self) -> usize {
         self.blocks.load(Ordering::Relaxed)
+    }
+
+    /// Lookups since the mount.
+    pub(crate) fn lookups(&self) -> Lookups {
+        let mut sum = Lookups::default();
+        for shard in &self.shards {
+            let Lookups { hits, misses } = shard.lock().lookups;
+            sum.hits += hits;
+            sum.misses += misses;
+        }
+        sum
     }
 
     fn make_room(&self) {

@@ -1,6 +1,6 @@
 //! Checkpoints: bringing blocks home and moving the tail of the log.
 
-use super::{Journal, Parts};
+use super::{Journal, Parts, count};
 use crate::cache::{Homeless, Page};
 use alloc::vec::Vec;
 use bento_api::{Device, Env, Mutex, Result, WriteRequest};
@@ -52,7 +52,7 @@ impl<E: Env> Journal<E> {
         blocks.iter().for_each(|block| parts.cache.came_home(block));
         self.write_checkpoint(*number + 1, target + 1, tail, flags)?;
         *number += 1;
-        self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+        count(&self.counters.checkpoints);
 
         let mut head = self.commit.lock();
         self.used.fetch_sub(tail - head.tail, Ordering::AcqRel);
@@ -94,8 +94,10 @@ impl<E: Env> Journal<E> {
                 .collect();
             self.or_shut_down("writing metadata", device.write(&requests))?;
         }
+        let home = &self.counters.home_blocks;
+        home.fetch_add(blocks.len() as u64, Ordering::Relaxed);
         if !blocks.is_empty() && !planted!(CheckpointUnflushed) {
-            self.counters.flushes.fetch_add(1, Ordering::Relaxed);
+            count(&self.counters.flushes);
             self.or_shut_down("flushing the device", device.flush())?;
         }
         Ok(())
@@ -120,6 +122,7 @@ impl<E: Env> Journal<E> {
             flags: (flags | damaged).into(),
             ..bytemuck::Zeroable::zeroed()
         };
+        count(&self.counters.durable_writes);
         let written = write_checkpoint(self.env.device(), self.uuid, self.log_start, &checkpoint);
         self.or_shut_down("writing a checkpoint", written)
     }

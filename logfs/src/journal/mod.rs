@@ -129,15 +129,27 @@ pub(crate) struct Parts<'a, E: Env> {
     pub(crate) space: &'a Space<E>,
 }
 
-/// Counters for whoever wants to know what the log does.
+/// What the log has done since the mount. Each counts at most once per record, flush or block that
+/// comes home.
 #[derive(Default)]
 pub(crate) struct Counters {
-    /// Records written.
-    pub(crate) commits: AtomicU64,
-    /// Flushes of the device.
+    /// Calls that wanted something durable that was not yet.
+    pub(crate) force_requests: AtomicU64,
+    /// Those of them that made it so; the others found that done when their turn came.
+    pub(crate) forces: AtomicU64,
     pub(crate) flushes: AtomicU64,
-    /// Checkpoints.
+    /// Writes that were durable by themselves.
+    pub(crate) durable_writes: AtomicU64,
+    pub(crate) records: AtomicU64,
+    pub(crate) record_bytes: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
+    /// Blocks that checkpoints wrote home.
+    pub(crate) home_blocks: AtomicU64,
+}
+
+/// Counts one more.
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// See the module.
@@ -201,6 +213,11 @@ impl<E: Env> Journal<E> {
     /// Bytes of log that one transaction may take.
     fn transaction_max(&self) -> u64 {
         self.ring.bytes() / 4
+    }
+
+    /// Bytes of the log that recovery would need now.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.used.load(Ordering::Acquire) * self.ring.granule_bytes
     }
 
     fn free_bytes(&self) -> u64 {
@@ -286,6 +303,7 @@ impl<E: Env> Journal<E> {
         }
         let mut head = self.commit.lock();
         if self.durable.load(Ordering::Acquire) >= sequence {
+            count(&self.counters.force_requests);
             return self.reporter.check_alive();
         }
         if self.committed.load(Ordering::Acquire) < sequence {
@@ -294,6 +312,8 @@ impl<E: Env> Journal<E> {
         if self.durable.load(Ordering::Acquire) >= self.committed.load(Ordering::Acquire) {
             return Ok(());
         }
+        count(&self.counters.force_requests);
+        count(&self.counters.forces);
         self.flush_log(parts, &mut head)
     }
 
@@ -307,7 +327,7 @@ impl<E: Env> Journal<E> {
     fn flush_log(&self, parts: &Parts<'_, E>, head: &mut Head) -> Result<()> {
         self.reporter.check_alive()?;
         let target = self.committed.load(Ordering::Acquire);
-        self.counters.flushes.fetch_add(1, Ordering::Relaxed);
+        count(&self.counters.flushes);
         if !planted!(ForceUnflushed) {
             self.or_shut_down("flushing the device", self.env.device().flush())?;
         }
@@ -429,7 +449,10 @@ impl<E: Env> Journal<E> {
         if self.wants_checkpoint(parts.cache) {
             self.env.wake_background();
         }
-        self.counters.commits.fetch_add(1, Ordering::Relaxed);
+        let counters = &self.counters;
+        count(&counters.records);
+        let bytes = record.padded_bytes();
+        counters.record_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 }

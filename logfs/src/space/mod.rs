@@ -81,6 +81,22 @@ impl<E: Env> Space<E> {
         self.state.lock().balance
     }
 
+    /// Segments without anything in them, and all of them.
+    pub(crate) fn segments(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.clean.into(), state.segments.len() as u64)
+    }
+
+    /// Blocks that hold something.
+    pub(crate) fn live_blocks(&self) -> u64 {
+        let state = self.state.lock();
+        state
+            .segments
+            .iter()
+            .map(|entry| u64::from(entry.live))
+            .sum()
+    }
+
     /// Blocks that can hold data or metadata, those in use included.
     pub(crate) fn capacity(&self) -> u64 {
         let state = self.state.lock();

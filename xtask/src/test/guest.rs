@@ -38,6 +38,7 @@ const OPERATIONS: &[&str] = &[
     "fsync",
     "sync",
     "remount",
+    "counter",
     "shrink",
     "forget",
     "unmount",
@@ -71,6 +72,15 @@ fn panics(workspace: &Workspace, kernel: Kernel, operations: &[&str]) -> Result<
 pub(super) fn mounting_uml(workspace: &Workspace) -> Result<Counts> {
     let machine = machine(workspace, Kernel::Uml, &["logfs"], 1)?;
     run_checks(workspace, &machine, include_str!("scripts/mounting.sh"))
+}
+
+/// A device whose flushes take time.
+const COUNTERS_NEED: &[Dependency] = &[dependency("dmsetup", "dmsetup")];
+
+pub(super) fn counters_uml(workspace: &Workspace) -> Result<Counts> {
+    deps::need(COUNTERS_NEED)?;
+    let machine = machine(workspace, Kernel::Uml, &["logfs"], 1)?;
+    run_checks(workspace, &machine, include_str!("scripts/counters.sh"))
 }
 
 /// What the script for failing devices uses.

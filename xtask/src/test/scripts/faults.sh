@@ -170,6 +170,9 @@ other_bytes_are_read() {
     drop_caches
     refused "Structure needs cleaning" ls -l /mnt/a/dir
     said "run fsck.logfs"
+    counters=$(echo /sys/fs/logfs/dm-*)
+    [ "$(cat "$counters/errors")" -gt 0 ]
+    grep -E "^(damaged|shut down): [a-z ]+ [0-9]+: " "$counters/last_error"
     device "$WHOLE"
     drop_caches
     case $1 in

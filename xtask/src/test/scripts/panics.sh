@@ -1,6 +1,7 @@
 # A file system that panics harms nobody else. $FAULTY is the module that panics where it is told to
 # (kmod-shim/faulty), and is loaded; so are logfs and memfs. $OPERATIONS: where it is told to.
 mkdir -p /mnt/faulty /mnt/logfs /mnt/memfs
+COUNTER=/sys/fs/faulty/${DISK0#/dev/}/panics
 mkfs -t logfs "$DISK1" >/dev/null
 
 mount_others() {
@@ -31,13 +32,16 @@ mount_has_failed() {
     refused "Input/output error" touch /mnt/faulty/new
     refused "Input/output error" sync -f /mnt/faulty
     mount_refused "can't read superblock" -o remount,ro /mnt/faulty
+    refused "Input/output error" cat "$COUNTER"
     findmnt /mnt/faulty
     umount /mnt/faulty
+    [ ! -e "$COUNTER" ]
     works_again
 }
 
 works_again() {
     mount -t faulty "$DISK0" /mnt/faulty
+    is 0 cat "$COUNTER"
     is data ls /mnt/faulty
     is 1048576 stat -c %s /mnt/faulty/data
     umount /mnt/faulty
@@ -66,6 +70,7 @@ trigger() {
     # In writeback, and when the device has answered: whoever waits for the data learns of it.
     place | written | fsync) refused "Input/output error" write_data conv=notrunc,fsync ;;
     sync) refused "Input/output error" sync -f /mnt/faulty ;;
+    counter) refused "Input/output error" cat "$COUNTER" ;;
     remount) mount_refused "can't read superblock" -o remount,ro /mnt/faulty ;;
     show_options) cat /proc/mounts ;;
     # Nobody waits for an answer to these.
