@@ -12,6 +12,7 @@
 #include <linux/pagemap.h>
 
 #include "bento.h"
+#include "trace.h"
 
 static bool bento_iomap_valid(struct inode *inode, const struct iomap *iomap)
 {
@@ -73,7 +74,10 @@ static int bento_lookup_iomap(struct inode *inode, loff_t offset, u64 length,
 	int err = bento_icall(inode, map, range.start, range.end - range.start,
 			      with_delayed, &m);
 
-	return err ?: bento_fill_iomap(inode, iomap, &m, range);
+	if (err)
+		return err;
+	trace_bento_map(inode, &m);
+	return bento_fill_iomap(inode, iomap, &m, range);
 }
 
 static int bento_read_begin(struct inode *inode, loff_t offset, loff_t length,

@@ -6,6 +6,7 @@
 #include <linux/uio.h>
 
 #include "bento.h"
+#include "trace.h"
 
 /* --- reading --- */
 
@@ -134,7 +135,8 @@ static int bento_mmap(struct file *file, struct vm_area_struct *vma)
 
 /* --- sync --- */
 
-int bento_fsync(struct file *file, loff_t start, loff_t end, int datasync)
+static int bento_do_fsync(struct file *file, loff_t start, loff_t end,
+			  int datasync)
 {
 	struct inode *inode = file_inode(file);
 	int err, wb_err;
@@ -149,6 +151,17 @@ int bento_fsync(struct file *file, loff_t start, loff_t end, int datasync)
 		err = bento_icall(inode, fsync, datasync);
 	wb_err = file_check_and_advance_wb_err(file);
 	return err ?: wb_err;
+}
+
+int bento_fsync(struct file *file, loff_t start, loff_t end, int datasync)
+{
+	struct inode *inode = file_inode(file);
+	int err;
+
+	trace_bento_fsync_begin(inode, datasync);
+	err = bento_do_fsync(file, start, end, datasync);
+	trace_bento_fsync_end(inode, err);
+	return err;
 }
 
 /* --- seek and report --- */

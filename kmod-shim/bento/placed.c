@@ -18,6 +18,7 @@
 #include <linux/wait_bit.h>
 
 #include "bento.h"
+#include "trace.h"
 
 /* How many blocks are placed beyond what writeback asks for. */
 #define BENTO_AHEAD_BLOCKS	1024
@@ -130,6 +131,17 @@ int bento_reserve(struct inode *inode, struct bento_range *range,
 	return err;
 }
 
+/* An address from the file system. */
+static int bento_new_place(struct inode *inode, u64 start, u64 len,
+			   struct bento_mapping *m)
+{
+	int err = bento_icall(inode, place, start, len, m);
+
+	if (!err)
+		trace_bento_place(inode, m);
+	return err;
+}
+
 /* The end of the run of dirty folios behind a position. */
 static u64 bento_dirty_until(struct inode *inode, u64 from)
 {
@@ -200,8 +212,7 @@ static int bento_place_direct_locked(struct inode *inode,
 		return err;
 	/* The reservation goes as far as what is there now does. */
 	range.end = min(range.end, m->offset_bytes + m->len_bytes);
-	err = bento_icall(inode, place, range.start, range.end - range.start,
-			  m);
+	err = bento_new_place(inode, range.start, range.end - range.start, m);
 	placed = err ? range.start : m->offset_bytes + m->len_bytes;
 	if (placed < range.end)
 		bento_icall(inode, unreserve, placed, range.end - placed);
@@ -244,7 +255,7 @@ static int bento_place_unreserved(struct inode *inode,
 	if (err || m->kind == BENTO_MAP_HOLE || m->kind == BENTO_MAP_UNWRITTEN)
 		return err;
 	err = bento_icall(inode, reserve, range.start, len, m);
-	return err ?: bento_icall(inode, place, range.start, len, m);
+	return err ?: bento_new_place(inode, range.start, len, m);
 }
 
 /* A new address for a range, and for what is dirty behind it. */
@@ -261,7 +272,7 @@ static int bento_place_ahead(struct inode *inode, struct bento_range range,
 		until = min(until, next->start);
 	if (bi->direct.start >= range.end)
 		until = min(until, bi->direct.start);
-	err = bento_icall(inode, place, range.start, until - range.start, m);
+	err = bento_new_place(inode, range.start, until - range.start, m);
 	if (err == -EINVAL || err == -EAGAIN)
 		return bento_place_unreserved(inode, range, m);
 	if (err)

@@ -12,6 +12,7 @@
 #include <linux/writeback.h>
 
 #include "bento.h"
+#include "trace.h"
 
 /* One call of written covers at most this: it becomes one log record. */
 #define BENTO_WRITTEN_BLOCKS	1024
@@ -93,6 +94,7 @@ static int bento_writepages(struct address_space *mapping,
 {
 	struct iomap_writepage_ctx wpc = {};
 
+	trace_bento_writepages(mapping->host, wbc);
 	return iomap_writepages(mapping, wbc, &wpc, &bento_writeback_ops);
 }
 
@@ -117,6 +119,7 @@ int bento_written(struct inode *inode, loff_t offset, u64 len, u64 size,
 	};
 	int err = bento_icall(inode, written, &w);
 
+	trace_bento_written(inode, &w, err);
 	bento_mappings_changed(inode);
 	if (err || result)
 		return err;

@@ -22,7 +22,7 @@
 #include <stdint.h>
 #endif
 
-#define BENTO_ABI_VERSION 2
+#define BENTO_ABI_VERSION 3
 
 /* A mount, as the kernel knows it. */
 struct bento_mount;
@@ -370,6 +370,20 @@ uint32_t bento_crc32c(uint32_t crc, const uint8_t *data, size_t len_bytes);
 void bento_log(struct bento_mount *mount, uint32_t level, const uint8_t *text,
 	       size_t len_bytes);
 void bento_wake_background(struct bento_mount *mount);
+
+/*
+ * An event for the tracepoint bento_fs: its name, up to three values (zero
+ * where there are less), and all of them with their names as text. To be made
+ * only if somebody wants to see it.
+ */
+struct bento_trace {
+	struct bento_bytes name;
+	struct bento_bytes text;
+	uint64_t values[3];
+};
+
+bool bento_trace_enabled(void);
+void bento_trace(struct bento_mount *mount, const struct bento_trace *event);
 
 /*
  * Leaving an operation from within (see docs/KERNEL.md, panic policy): where

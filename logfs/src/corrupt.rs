@@ -58,6 +58,7 @@ impl<E: Env> Reporter<E> {
         let mut errors = self.errors.lock();
         errors.count += 1;
         errors.last = alloc::format!("{what}");
+        self.env.trace("error", &[("errors", errors.count)]);
     }
 
     /// How many errors there have been.

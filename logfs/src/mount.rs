@@ -225,7 +225,10 @@ impl<E: Env> LogFs<E> {
                 }
             });
             match finished {
-                Ok(()) => self.unpin(Ino(ino)),
+                Ok(()) => {
+                    self.unpin(Ino(ino));
+                    self.env.trace("orphan_recovered", &[("ino", ino)]);
+                }
                 Err(errno) => {
                     self.env.log(
                         Level::Error,

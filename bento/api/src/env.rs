@@ -162,6 +162,12 @@ pub trait Env: Clone + Send + Sync + Sized + 'static {
     /// Writes a line to the system's log, with the file system and device named before it.
     fn log(&self, level: Level, message: fmt::Arguments<'_>);
 
+    /// Tells whoever traces that something has happened, with up to three values and their names.
+    /// Costs next to nothing if nobody does.
+    fn trace(&self, event: &'static str, values: &[(&'static str, u64)]) {
+        let _ = (event, values);
+    }
+
     /// Whether whoever asks for what is being done may use space that is kept for the administrator
     /// (`CAP_SYS_RESOURCE`). Background work may.
     fn may_use_reserve(&self) -> bool;

@@ -60,6 +60,13 @@ impl Env for KernelEnv {
         log(self.device.mount(), level, message);
     }
 
+    fn trace(&self, event: &'static str, values: &[(&'static str, u64)]) {
+        // SAFETY: has no preconditions.
+        if unsafe { abi::bento_trace_enabled() } {
+            trace(self.device.mount(), event, values);
+        }
+    }
+
     fn may_use_reserve(&self) -> bool {
         // SAFETY: has no preconditions.
         unsafe { abi::bento_may_use_reserve() }
@@ -77,6 +84,15 @@ struct Line {
     len: usize,
 }
 
+impl Line {
+    fn new() -> Line {
+        Line {
+            text: [0; 512],
+            len: 0,
+        }
+    }
+}
+
 impl Write for Line {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         let room = self.text.get_mut(self.len..).unwrap_or_default();
@@ -90,14 +106,37 @@ impl Write for Line {
 }
 
 fn log(mount: *mut abi::bento_mount, level: u32, message: fmt::Arguments<'_>) {
-    let mut line = Line {
-        text: [0; 512],
-        len: 0,
-    };
+    let mut line = Line::new();
     // A message that fails to format is logged as far as it went.
     let _ = line.write_fmt(message);
     // SAFETY: the text is valid for `len` bytes; the mount is NULL or outlives its file system.
     unsafe { abi::bento_log(mount, level, line.text.as_ptr(), line.len) }
+}
+
+/// Out of line, for the stack of those whom nobody traces.
+#[inline(never)]
+fn trace(mount: *mut abi::bento_mount, event: &str, values: &[(&str, u64)]) {
+    let bytes = |text: &[u8]| abi::bento_bytes {
+        data: text.as_ptr(),
+        len_bytes: text.len(),
+    };
+    let mut line = Line::new();
+    let mut numbers = [0; 3];
+    for (index, &(name, value)) in values.iter().enumerate() {
+        let space = if index == 0 { "" } else { " " };
+        // What doesn't fit is cut off.
+        let _ = write!(line, "{space}{name}={value}");
+        if let Some(number) = numbers.get_mut(index) {
+            *number = value;
+        }
+    }
+    let event = abi::bento_trace {
+        name: bytes(event.as_bytes()),
+        text: bytes(line.text.get(..line.len).unwrap_or_default()),
+        values: numbers,
+    };
+    // SAFETY: the texts are valid during the call; the mount outlives its file system.
+    unsafe { abi::bento_trace(mount, &event) }
 }
 
 /// Logs an error from where no [`KernelEnv`] is at hand.

@@ -31,6 +31,8 @@ impl<E: Env> Journal<E> {
 
     /// Makes the checkpoint after that of this `number`.
     fn checkpoint_after(&self, number: &mut u64, parts: &Parts<'_, E>, flags: u64) -> Result<()> {
+        self.env
+            .trace("checkpoint_begin", &[("number", *number + 1)]);
         let (target, tail, blocks) = {
             let mut head = self.commit.lock();
             let mut blocks = Vec::new();
@@ -53,6 +55,8 @@ impl<E: Env> Journal<E> {
         self.write_checkpoint(*number + 1, target + 1, tail, flags)?;
         *number += 1;
         count(&self.counters.checkpoints);
+        let home = [("number", *number), ("blocks", blocks.len() as u64)];
+        self.env.trace("checkpoint_end", &home);
 
         let mut head = self.commit.lock();
         self.used.fetch_sub(tail - head.tail, Ordering::AcqRel);

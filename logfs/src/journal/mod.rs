@@ -306,15 +306,23 @@ impl<E: Env> Journal<E> {
             count(&self.counters.force_requests);
             return self.reporter.check_alive();
         }
+        self.env.trace("log_force_begin", &[("sequence", sequence)]);
+        let forced = self.force_alone(parts, &mut head, sequence);
+        self.env
+            .trace("log_force_end", &[("durable_sequence", self.durable())]);
+        forced
+    }
+
+    fn force_alone(&self, parts: &Parts<'_, E>, head: &mut Head, sequence: u64) -> Result<()> {
         if self.committed.load(Ordering::Acquire) < sequence {
-            self.write_running(parts, &mut head, None)?;
+            self.write_running(parts, head, None)?;
         }
         if self.durable.load(Ordering::Acquire) >= self.committed.load(Ordering::Acquire) {
             return Ok(());
         }
         count(&self.counters.force_requests);
         count(&self.counters.forces);
-        self.flush_log(parts, &mut head)
+        self.flush_log(parts, head)
     }
 
     /// Makes everything durable.
@@ -453,6 +461,8 @@ impl<E: Env> Journal<E> {
         count(&counters.records);
         let bytes = record.padded_bytes();
         counters.record_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.env
+            .trace("log_record", &[("sequence", sequence), ("bytes", bytes)]);
         Ok(())
     }
 }

@@ -285,6 +285,12 @@ impl<E: Env> Space<E> {
                 has_room: true,
             };
         });
+        let opened = [
+            ("segment", segment.into()),
+            ("kind", kind as u64),
+            ("clean", state.clean.into()),
+        ];
+        self.env.trace("segment_opened", &opened);
         self.write_entry(tx, state, segment)
     }
 

@@ -61,11 +61,12 @@ fn errors_are_counted_and_the_last_is_named() {
     assert_eq!(now(), (1, "shut down: on request".to_owned()));
 }
 
-/// The table has a line `| NAME | ...` for each counter, in the same order.
+/// The first table has a line for each counter, in the same order.
 #[test]
 fn the_documentation_names_every_counter() {
     let page = include_str!("../../../docs/COUNTERS.md");
-    let listed = page
+    let (first, _) = page.split_once("\n## ").unwrap();
+    let listed = first
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
         .map(|(name, _)| name);

@@ -83,6 +83,15 @@ pub(super) fn counters_uml(workspace: &Workspace) -> Result<Counts> {
     run_checks(workspace, &machine, include_str!("scripts/counters.sh"))
 }
 
+const TRACING_NEED: &[Dependency] = &[dependency("perl", "perl-base")];
+
+/// In Debian's kernel: UML is built without tracing.
+pub(super) fn tracing_stock(workspace: &Workspace) -> Result<Counts> {
+    deps::need(TRACING_NEED)?;
+    let machine = machine(workspace, Kernel::Stock, &["logfs"], 1)?;
+    run_checks(workspace, &machine, include_str!("scripts/tracing.sh"))
+}
+
 /// What the script for failing devices uses.
 const FAULTS_NEED: &[Dependency] = &[
     dependency("dmsetup", "dmsetup"),
