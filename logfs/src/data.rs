@@ -8,6 +8,7 @@
 use crate::LogFs;
 use crate::extent;
 use crate::inode::{Inode, Piece, State, from_time, now};
+use crate::overwrite;
 use crate::tx::{Cost, Tx};
 use bento_api::{
     Attr, Env, Errno, FallocateMode, FileKind, Ino, Mapping, MappingKind, Result, SetAttr, Written,
@@ -310,23 +311,33 @@ impl<E: Env> LogFs<E> {
         while let Some(piece) = pieces.next() {
             let (from, to) = (piece.file_block, piece.end());
             let limit = budget;
-            let stopped = extent::remove(self, tx, state, (from, to), limit, |state, old| {
+            let mut unmap = |state: &mut State, old: Extent| {
                 budget -= 1;
                 if piece.in_place {
                     state.add_blocks(-i64::from(old.len.get()));
                     return Ok(());
                 }
                 free_extent(self, tx, state, old)
-            })?;
+            };
+            let sums_of = |piece: &Piece| {
+                let skip = (from - first) as usize;
+                let sums = written.checksums.get(skip..).unwrap_or(&[]);
+                sums.get(..piece.len as usize).unwrap_or(&[])
+            };
+            let extent = Extent::new(from, piece.start, piece.len);
+            if overwrite::map(self, tx, state, extent, limit, &mut unmap)? {
+                self.commit_piece(tx, state, piece, sums_of(&piece))?;
+                continue;
+            }
+            let stopped = extent::remove(self, tx, state, (from, to), limit, &mut unmap)?;
             if stopped > from {
                 let done = Piece {
                     len: (stopped - from) as u32,
                     ..piece
                 };
-                let skip = (from - first) as usize;
-                let sums = written.checksums.get(skip..).unwrap_or(&[]);
-                let sums = sums.get(..done.len as usize).unwrap_or(&[]);
-                self.map_piece(tx, state, done, sums)?;
+                let extent = Extent::new(from, piece.start, done.len);
+                self.commit_piece(tx, state, done, sums_of(&done))?;
+                extent::insert(self, tx, state, extent)?;
             }
             if stopped < to {
                 // Too much for one transaction: the rest waits for the next.
@@ -345,7 +356,8 @@ impl<E: Env> LogFs<E> {
         Ok(until)
     }
 
-    fn map_piece(
+    /// Gives a piece that was written to the file; its extent is put into the mapping apart from that.
+    fn commit_piece(
         &self,
         tx: &Tx<'_, E>,
         state: &mut State,
@@ -363,12 +375,7 @@ impl<E: Env> LogFs<E> {
         }
         state.add_blocks(piece.len.into());
         tx.claim(piece.start, sums);
-        extent::insert(
-            self,
-            tx,
-            state,
-            Extent::new(piece.file_block, piece.start, piece.len),
-        )
+        Ok(())
     }
 
     pub(crate) fn set_attributes(&self, ino: Ino, set: &SetAttr) -> Result<Attr> {

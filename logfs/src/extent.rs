@@ -3,7 +3,8 @@
 
 use crate::LogFs;
 use crate::inode::State;
-use crate::tree::{Tree, decode};
+use crate::overwrite::Neighbours;
+use crate::tree::{Leaf, Tree, decode};
 use crate::tx::Tx;
 use bento_api::{Env, Errno, Result};
 use logfs_format::le::Le64;
@@ -36,8 +37,8 @@ fn inline_extents(state: &State) -> Result<&[Extent]> {
     block::array(&state.disk.inline, 0, count).ok_or(Errno::EUCLEAN)
 }
 
-/// An extent that came from the disk, refused if it lies outside the segments or wraps.
-fn checked<E: Env>(fs: &LogFs<E>, state: &State, extent: Extent) -> Result<Extent> {
+/// Refuses an extent that came from the disk if it lies outside the segments or wraps.
+pub(crate) fn check<E: Env>(fs: &LogFs<E>, state: &State, extent: &Extent) -> Result<()> {
     let (start, len) = (extent.start.get(), u64::from(extent.len.get()));
     let fits = len > 0
         && len <= EXTENT_BLOCKS_MAX
@@ -46,13 +47,94 @@ fn checked<E: Env>(fs: &LogFs<E>, state: &State, extent: Extent) -> Result<Exten
             fs.layout.segment_of(start).is_some() && fs.layout.segment_of(last).is_some()
         });
     if fits {
-        return Ok(extent);
+        return Ok(());
     }
     Err(fs.reporter.corrupt(format_args!(
         "inode {}: extent at file block {} says {len} blocks at {start}",
         state.ino,
         extent.file_block.get()
     )))
+}
+
+fn checked<E: Env>(fs: &LogFs<E>, state: &State, extent: Extent) -> Result<Extent> {
+    check(fs, state, &extent).map(|()| extent)
+}
+
+/// Whether the second of two extents goes on where the first ends, in the file and on the device.
+pub(crate) fn continues(left: &Extent, right: &Extent) -> bool {
+    let len = u64::from(left.len.get());
+    left.end() == right.file_block.get()
+        && left.start.get() + len == right.start.get()
+        && left.flags == right.flags
+        && len + u64::from(right.len.get()) <= EXTENT_BLOCKS_MAX
+}
+
+/// Where the extents around a file block are.
+pub(crate) enum Place {
+    Inline,
+    Leaf(Leaf),
+}
+
+/// Finds them; nothing for a file without a mapping.
+pub(crate) fn place_of<E: Env>(
+    fs: &LogFs<E>,
+    state: &State,
+    file_block: u64,
+) -> Result<Option<Place>> {
+    if state.disk.flags.get() & InodeFlags::INLINE != 0 {
+        return Ok(None);
+    }
+    if !has_tree(state) {
+        return Ok(Some(Place::Inline));
+    }
+    let leaf = tree_of(state)?.leaf(fs, file_block)?;
+    Ok(leaf.map(Place::Leaf))
+}
+
+impl Place {
+    /// Whether they are in the inode.
+    pub(crate) fn is_inline(&self) -> bool {
+        matches!(self, Place::Inline)
+    }
+
+    /// The extents.
+    pub(crate) fn neighbours<'a>(&'a self, state: &'a State) -> Result<Neighbours<'a>> {
+        match self {
+            Place::Inline => Ok(Neighbours {
+                extents: inline_extents(state)?,
+                is_first: true,
+                is_last: true,
+            }),
+            Place::Leaf(leaf) => Ok(Neighbours {
+                extents: block::array(leaf.records()?, 0, leaf.count).ok_or(Errno::EUCLEAN)?,
+                is_first: leaf.is_first,
+                is_last: leaf.is_last,
+            }),
+        }
+    }
+
+    /// Puts others in the place of some of them.
+    pub(crate) fn put<E: Env>(
+        &self,
+        tx: &Tx<'_, E>,
+        state: &mut State,
+        (from, to): (usize, usize),
+        extents: &[Extent],
+    ) -> Result<()> {
+        tx.mark_changed();
+        match self {
+            Place::Inline => {
+                let mut all = inline_extents(state)?.to_vec();
+                all.splice(from..to, extents.iter().copied());
+                set_inline(state, &all);
+                Ok(())
+            }
+            Place::Leaf(leaf) => {
+                let records = bytemuck::cast_slice(extents);
+                tree_of(state)?.replace(tx, leaf, (from, to), records)
+            }
+        }
+    }
 }
 
 /// The extent that holds a file block, or else the first one behind it.
@@ -110,13 +192,6 @@ pub(crate) fn insert<E: Env>(
     extent: Extent,
 ) -> Result<()> {
     let mut extent = extent;
-    let continues = |left: &Extent, right: &Extent| {
-        let len = u64::from(left.len.get());
-        left.end() == right.file_block.get()
-            && left.start.get() + len == right.start.get()
-            && left.flags == right.flags
-            && len + u64::from(right.len.get()) <= EXTENT_BLOCKS_MAX
-    };
     if let Some(before) = at_or_before(fs, state, extent.file_block.get())?
         && continues(&before, &extent)
     {

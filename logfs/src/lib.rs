@@ -49,6 +49,7 @@ pub mod mutant;
 mod namei;
 mod options;
 mod orphan;
+mod overwrite;
 pub mod recovery;
 mod rename;
 mod space;

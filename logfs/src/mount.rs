@@ -12,8 +12,8 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{
-    Attr, Counter, Created, Device, DirEntry, Env, Errno, FallocateMode, FileSystem, Ino, Level,
-    Mapping, MountOptions, Mutex, NewInode, RenameFlags, Renamed, Result, RwLock, SetAttr,
+    Attr, Counter, Created, Device, DirEntry, Env, Errno, FallocateMode, FileKind, FileSystem, Ino,
+    Level, Mapping, MountOptions, Mutex, NewInode, RenameFlags, Renamed, Result, RwLock, SetAttr,
     SetXattr, StatFs, Unlinked, Written,
 };
 use logfs_format::{BLOCK_BYTES, Checkpoint, Layout, NAME_MAX, OrphanSlot, Superblock};
@@ -193,10 +193,31 @@ impl<E: Env> LogFs<E> {
         let read_only = prepared.read_only;
         let (fs, found) = Self::assemble(env, prepared)?;
         *fs.unfinished.lock() = found;
+        fs.check_root()?;
         if !read_only {
             fs.begin_writing()?;
         }
         Ok(fs)
+    }
+
+    /// Refuses a file system without a root directory, before anything is changed on it.
+    fn check_root(&self) -> Result<()> {
+        let ino = Ino(self.superblock.root_ino.get());
+        let damaged = |why| {
+            self.reporter
+                .corrupt(format_args!("root directory {}: {why}", ino.0))
+        };
+        let root = self.pin(ino).map_err(|errno| match errno {
+            Errno::ESTALE => damaged("no such inode"),
+            errno => errno,
+        })?;
+        let mode = root.read().disk.mode.get();
+        drop(root);
+        self.unpin(ino);
+        match FileKind::from_mode(mode) {
+            Some(FileKind::Directory) => Ok(()),
+            _ => Err(damaged("no directory")),
+        }
     }
 
     /// Notes on the device that it is in use, and finishes what a crash has left to be done.

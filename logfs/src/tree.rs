@@ -35,6 +35,30 @@ struct Step {
     index: usize,
 }
 
+/// A leaf as it is now.
+pub(crate) struct Leaf {
+    address: u64,
+    page: Arc<Page>,
+    record_bytes: usize,
+    /// How many records it has.
+    pub(crate) count: usize,
+    /// No leaf is before it.
+    pub(crate) is_first: bool,
+    /// No leaf is behind it.
+    pub(crate) is_last: bool,
+}
+
+impl Leaf {
+    /// All its records.
+    pub(crate) fn records(&self) -> Result<&[u8]> {
+        let end = HEADER_BYTES + self.count * self.record_bytes;
+        self.page
+            .bytes()
+            .get(HEADER_BYTES..end)
+            .ok_or(Errno::EUCLEAN)
+    }
+}
+
 /// The array of a node.
 struct Node<'a> {
     level: u16,
@@ -220,6 +244,52 @@ impl Tree {
             .corrupt(format_args!("{name} of inode {ino}: keys out of order"))
     }
 
+    /// The leaf in which `key` is or would be; none if the tree is empty.
+    pub(crate) fn leaf<E: Env>(&self, fs: &LogFs<E>, key: u64) -> Result<Option<Leaf>> {
+        if self.root == 0 {
+            return Ok(None);
+        }
+        let mut path = self.descend(fs, key)?;
+        let Some(step) = path.pop() else {
+            return Ok(None);
+        };
+        let count = self.node(fs, step.address, &step.page)?.count;
+        let (mut is_first, mut is_last) = (true, true);
+        for above in &path {
+            let branches = self.node(fs, above.address, &above.page)?.count;
+            is_first &= above.index == 0;
+            is_last &= above.index + 1 == branches;
+        }
+        Ok(Some(Leaf {
+            address: step.address,
+            page: step.page,
+            record_bytes: self.record_bytes,
+            count,
+            is_first,
+            is_last,
+        }))
+    }
+
+    /// Puts other records in the place of `from..to` of a leaf, in which they must fit; at least one
+    /// must be left in it, and none may have a key that belongs to another leaf.
+    pub(crate) fn replace<E: Env>(
+        &self,
+        tx: &Tx<'_, E>,
+        leaf: &Leaf,
+        (from, to): (usize, usize),
+        records: &[u8],
+    ) -> Result<()> {
+        let offset = HEADER_BYTES + from * self.record_bytes;
+        let put = records.len() / self.record_bytes;
+        if put == to - from {
+            return tx.write(leaf.address, self.kind, offset, records);
+        }
+        let behind = leaf.records()?.get(to * self.record_bytes..);
+        let tail = [records, behind.ok_or(Errno::EUCLEAN)?].concat();
+        self.store_count(tx, leaf.address, leaf.count - (to - from) + put)?;
+        tx.write(leaf.address, self.kind, offset, &tail)
+    }
+
     /// Adds a record, or replaces the one with its key.
     pub(crate) fn insert<E: Env>(
         &mut self,
@@ -389,10 +459,13 @@ impl Tree {
         records: &[u8],
         record_bytes: usize,
     ) -> Result<()> {
-        let count = (records.len() / record_bytes) as u32;
-        let offset = core::mem::offset_of!(BlockHeader, count);
-        tx.write(address, self.kind, offset, &count.to_le_bytes())?;
+        self.store_count(tx, address, records.len() / record_bytes)?;
         tx.write(address, self.kind, HEADER_BYTES, records)
+    }
+
+    fn store_count<E: Env>(&self, tx: &Tx<'_, E>, address: u64, count: usize) -> Result<()> {
+        let offset = core::mem::offset_of!(BlockHeader, count);
+        tx.write(address, self.kind, offset, &(count as u32).to_le_bytes())
     }
 
     fn new_node<E: Env>(

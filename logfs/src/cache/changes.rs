@@ -72,15 +72,16 @@ impl Changes {
     }
 }
 
+/// Bytes that are compared at a time.
+const WORD_BYTES: usize = 8;
+
 /// Runs of bytes in which `new` differs from `old` (both of one length), as start and end; runs less
 /// than [`GAP_MIN`] apart are one.
 pub(crate) fn difference(old: &[u8], new: &[u8], mut emit: impl FnMut(usize, usize)) {
+    let (old_words, old_rest) = old.as_chunks::<WORD_BYTES>();
+    let (new_words, new_rest) = new.as_chunks::<WORD_BYTES>();
     let mut run: Option<(usize, usize)> = None;
-    for (index, (a, b)) in old.chunks(8).zip(new.chunks(8)).enumerate() {
-        if a == b {
-            continue;
-        }
-        let (start, end) = (index * 8, index * 8 + a.len());
+    let mut differs = |start: usize, end: usize| {
         run = match run {
             Some((first, last)) if start - last < GAP_MIN => Some((first, end)),
             Some((first, last)) => {
@@ -89,6 +90,15 @@ pub(crate) fn difference(old: &[u8], new: &[u8], mut emit: impl FnMut(usize, usi
             }
             None => Some((start, end)),
         };
+    };
+    for (index, (a, b)) in old_words.iter().zip(new_words).enumerate() {
+        // As numbers: comparing slices would be a call for each.
+        if u64::from_ne_bytes(*a) != u64::from_ne_bytes(*b) {
+            differs(index * WORD_BYTES, (index + 1) * WORD_BYTES);
+        }
+    }
+    if old_rest != new_rest {
+        differs(old.len() - old_rest.len(), old.len());
     }
     if let Some((first, last)) = run {
         emit(first, last);

@@ -222,15 +222,16 @@ impl<E: Env> Cache<E> {
                 continue;
             };
             let old = entry.page.bytes().get(offset..end).ok_or(Errno::EUCLEAN)?;
-            if old == bytes {
-                return Ok(0);
-            }
             let first = entry.changes.is_none();
-            let changes = entry.changes.get_or_insert_default();
-            let before = changes.log_bytes();
+            let mut before = None;
             changes::difference(old, bytes, |from, to| {
-                changes.add(offset + from, offset + to)
+                let changes = entry.changes.get_or_insert_default();
+                before.get_or_insert_with(|| changes.log_bytes());
+                changes.add(offset + from, offset + to);
             });
+            let (Some(before), Some(changes)) = (before, &entry.changes) else {
+                return Ok(0);
+            };
             let mut grown = changes.log_bytes().saturating_sub(before);
             if first {
                 changed.push(address);

@@ -2,7 +2,7 @@
 //! something, but it neither panics nor goes on for ever. So does the check.
 
 use crate::Mounted;
-use bento_api::{FileKind, Result, SetXattr};
+use bento_api::{Errno, FileKind, Result, SetXattr};
 use bento_sim::{Image, Sim, SimDisk, SimEnv};
 use fsck_logfs::{Mode, Options, Silent};
 
@@ -17,9 +17,23 @@ pub fn visit(image: &Image) {
 /// What a walk may visit before it is called endless. Damage may give a directory many names.
 const VISITS_MAX: usize = 20_000;
 
+/// What mount(2) may answer to a damaged disk.
+const REFUSALS: [Errno; 6] = [
+    Errno::EUCLEAN,
+    Errno::EINVAL,
+    Errno::EIO,
+    Errno::ENOMEM,
+    Errno::ENOSPC,
+    Errno::EROFS,
+];
+
 /// Uses the file system as a visitor would, then as somebody who changes things.
 fn use_it(disk: &SimDisk) -> Result<()> {
-    let sim: Mounted = Sim::mount(disk.clone(), 7)?;
+    let mounted: Result<Mounted> = Sim::mount(disk.clone(), 7);
+    if let Err(errno) = &mounted {
+        assert!(REFUSALS.contains(errno), "mounting failed with {errno}");
+    }
+    let sim = mounted?;
     let mut visits = 0;
     let mut dirs = vec![b"".to_vec()];
     while let Some(dir) = dirs.pop() {

@@ -3,6 +3,7 @@
 
 use bento_api::{Errno, FileKind, FileSystem, RenameFlags, SetXattr};
 use bento_sim::{Sim, SimDisk};
+use logfs_format::{InoAddress, InodeBlockHead};
 use logfs_tests::{Mounted, formatted_with, fresh};
 
 const MIB: u64 = 1 << 20;
@@ -256,6 +257,23 @@ fn damage_stops_changes_and_is_noted_on_the_device() {
         .any(|(_, line)| line.contains("damaged"));
     assert!(warned, "the next mount says that there was damage");
     sim.stat(b"/after").unwrap();
+}
+
+#[test]
+fn a_file_system_without_a_root_is_refused_as_damaged() {
+    let mut image = logfs_tests::formatted(32 * MIB).image();
+    let mut block = [0; 4096];
+    image.read(4096, &mut block);
+    let superblock = logfs_format::Superblock::parse(&block, 1).unwrap();
+    let root = InoAddress::from_ino(superblock.root_ino.get()).unwrap();
+    image.read(root.block * 4096, &mut block);
+    let head: &mut InodeBlockHead = logfs_format::block::view_mut(&mut block, 0).unwrap();
+    head.used.set(head.used.get() & !(1 << root.slot));
+    logfs_format::block::seal(&mut block);
+    image.write(root.block * 4096, &block);
+    let mounted: bento_api::Result<logfs_tests::Mounted> =
+        bento_sim::Sim::mount(SimDisk::from_image(image), 1);
+    assert_eq!(mounted.err(), Some(Errno::EUCLEAN));
 }
 
 /// A file of this many extents.

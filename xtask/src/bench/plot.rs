@@ -61,7 +61,7 @@ fn draw(area: &Area<'_>, results: &Results, rows: &[&str]) -> Result<(), String>
         .disable_y_mesh()
         .light_line_style(TRANSPARENT)
         .x_label_formatter(&|ratio| format!("{ratio}"))
-        .x_desc("times as good as ext4 (dashed: half, double)")
+        .x_desc("times as good as ext4 (grey: half, double)")
         .draw()
         .map_err(|error| text(&error))?;
     let bottom = rows.len() as f64;

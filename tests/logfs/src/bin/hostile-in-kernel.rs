@@ -65,7 +65,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         let started = Instant::now();
         put(&victims.harmed(harm, number), &arguments.device)?;
         let options = OPTIONS[(number / 4) as usize % OPTIONS.len()];
-        if try_mount(arguments, options)? {
+        let is_mounted =
+            try_mount(arguments, options).with_context(|| format!("disk {number} ({harm:?})"))?;
+        if is_mounted {
             mounted += 1;
             // Whatever fails: it need only end.
             let _ = use_it(&arguments.dir);

@@ -1,0 +1,247 @@
+//! Mapping blocks of a file anew in one step, which is what nearly all writes take: one extent comes,
+//! what lay there is cut or goes, and all of that is next to each other in one leaf of the extent tree
+//! (or in the inode). Whatever else happens (a leaf is full, what lies there goes on in another leaf) is
+//! left to [`extent::remove`] and [`extent::insert`].
+
+use crate::LogFs;
+use crate::extent::{self, continues, cut};
+use crate::inode::State;
+use crate::tx::Tx;
+use bento_api::{Env, Result};
+use bytemuck::Zeroable;
+use logfs_format::{EXTENTS_PER_NODE, Extent, INLINE_EXTENTS};
+
+/// What is left of an extent before the new one, the new one, what is left behind it.
+const PIECES_MAX: usize = 3;
+
+/// A sorted run of extents of a file, and whether the file has any before or behind it.
+#[derive(Clone, Copy)]
+pub(crate) struct Neighbours<'a> {
+    pub(crate) extents: &'a [Extent],
+    pub(crate) is_first: bool,
+    pub(crate) is_last: bool,
+}
+
+/// How extents `from..to` of a run give way to others.
+#[derive(Debug, PartialEq)]
+struct Plan {
+    from: usize,
+    to: usize,
+    put: [Extent; PIECES_MAX],
+    put_count: usize,
+    /// The extents, or parts of them, that are no longer mapped: those of `from..to` in this range that
+    /// lie where the new one does.
+    unmapped: (usize, usize),
+}
+
+/// Maps `new`, and hands each extent that lay there, cut to its range, to `emit`. False if that takes
+/// more than a change in one place, or unmaps more than `limit` extents: then nothing was done.
+pub(crate) fn map<E: Env>(
+    fs: &LogFs<E>,
+    tx: &Tx<'_, E>,
+    state: &mut State,
+    new: Extent,
+    limit: usize,
+    mut emit: impl FnMut(&mut State, Extent) -> Result<()>,
+) -> Result<bool> {
+    let Some(place) = extent::place_of(fs, state, new.file_block.get())? else {
+        return Ok(false);
+    };
+    let neighbours = place.neighbours(state)?;
+    let Some(plan) = plan(neighbours, new) else {
+        return Ok(false);
+    };
+    let left = neighbours.extents.len() - (plan.to - plan.from);
+    let capacity = match place.is_inline() {
+        true => INLINE_EXTENTS,
+        false => EXTENTS_PER_NODE,
+    };
+    let (first, last) = plan.unmapped;
+    if left + plan.put_count > capacity || last - first > limit {
+        return Ok(false);
+    }
+    let old = neighbours.extents.get(plan.from..plan.to).unwrap_or(&[]);
+    for extent in old {
+        extent::check(fs, state, extent)?;
+    }
+    let unmapped = neighbours.extents.get(first..last).unwrap_or(&[]);
+    let unmapped: alloc::vec::Vec<Extent> = unmapped
+        .iter()
+        .map(|old| {
+            let from = old.file_block.get().max(new.file_block.get());
+            cut(*old, from, old.end().min(new.end()))
+        })
+        .collect();
+    let put = plan.put.get(..plan.put_count).unwrap_or(&[]);
+    place.put(tx, state, (plan.from, plan.to), put)?;
+    for extent in unmapped {
+        emit(state, extent)?;
+    }
+    Ok(true)
+}
+
+/// How a run changes when `new` is mapped; nothing if extents outside the run have a part in it, or if
+/// the run is no run.
+fn plan(run: Neighbours<'_>, new: Extent) -> Option<Plan> {
+    let Neighbours {
+        extents,
+        is_first,
+        is_last,
+    } = run;
+    let (start, end) = (new.file_block.get(), new.end());
+    let first = extents.partition_point(|extent| extent.end() <= start);
+    let last = extents.partition_point(|extent| extent.file_block.get() < end);
+    let lying_there = extents.get(first..last)?;
+    if !is_sorted(lying_there) {
+        return None;
+    }
+    let (leftmost, rightmost) = (lying_there.first(), lying_there.last());
+    let left = leftmost.filter(|extent| extent.file_block.get() < start);
+    let right = rightmost.filter(|extent| extent.end() > end);
+    let is_known_before = is_first || first > 0 || left.is_some();
+    let is_known_behind = is_last || last < extents.len() || right.is_some();
+    if !is_known_before || !is_known_behind {
+        return None;
+    }
+    let mut plan = Plan {
+        from: first,
+        to: last,
+        put: [Extent::zeroed(); PIECES_MAX],
+        put_count: 0,
+        unmapped: (first, last),
+    };
+    let mut new = new;
+    match left.map(|extent| cut(*extent, extent.file_block.get(), start)) {
+        Some(before) if continues(&before, &new) => new = joined(before, &new),
+        Some(before) => plan.push(before),
+        None => {
+            let before = first.checked_sub(1).and_then(|index| extents.get(index));
+            if let Some(before) = before.filter(|before| continues(before, &new)) {
+                plan.from = first - 1;
+                new = joined(*before, &new);
+            }
+        }
+    }
+    match right.map(|extent| cut(*extent, end, extent.end())) {
+        Some(behind) if continues(&new, &behind) => plan.push(joined(new, &behind)),
+        Some(behind) => {
+            plan.push(new);
+            plan.push(behind);
+        }
+        None => match extents.get(last).filter(|behind| continues(&new, behind)) {
+            Some(behind) => {
+                plan.to = last + 1;
+                plan.push(joined(new, behind));
+            }
+            None => plan.push(new),
+        },
+    }
+    Some(plan)
+}
+
+impl Plan {
+    fn push(&mut self, extent: Extent) {
+        if let Some(place) = self.put.get_mut(self.put_count) {
+            *place = extent;
+            self.put_count += 1;
+        }
+    }
+}
+
+/// Whether extents follow each other, none of them empty.
+fn is_sorted(extents: &[Extent]) -> bool {
+    let are_apart = extents.windows(2).all(|pair| match pair {
+        [left, right] => left.end() <= right.file_block.get(),
+        _ => true,
+    });
+    are_apart && extents.iter().all(|extent| extent.len.get() > 0)
+}
+
+/// Two extents of which the second continues the first.
+fn joined(left: Extent, right: &Extent) -> Extent {
+    let len = left.len.get().saturating_add(right.len.get());
+    Extent {
+        len: len.into(),
+        ..left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Neighbours, plan};
+    use alloc::vec::Vec;
+    use logfs_format::Extent;
+
+    /// The run after `new` was mapped.
+    fn after(extents: &[Extent], new: Extent, is_last: bool) -> Option<Vec<Extent>> {
+        let plan = plan(
+            Neighbours {
+                extents,
+                is_first: true,
+                is_last,
+            },
+            new,
+        )?;
+        let mut all = extents.to_vec();
+        all.splice(
+            plan.from..plan.to,
+            plan.put[..plan.put_count].iter().copied(),
+        );
+        Some(all)
+    }
+
+    #[test]
+    fn a_block_in_the_middle_leaves_both_ends() {
+        let old = [Extent::new(10, 100, 10)];
+        let new = Extent::new(14, 500, 1);
+        let wanted = [Extent::new(10, 100, 4), new, Extent::new(15, 105, 5)];
+        assert_eq!(after(&old, new, true).as_deref(), Some(&wanted[..]));
+    }
+
+    #[test]
+    fn neighbours_that_go_on_on_the_device_become_one() {
+        let old = [Extent::new(0, 100, 4), Extent::new(5, 105, 4)];
+        let new = Extent::new(4, 104, 1);
+        assert_eq!(
+            after(&old, new, true).as_deref(),
+            Some(&[Extent::new(0, 100, 9)][..])
+        );
+        let unwritten = Extent {
+            flags: Extent::UNWRITTEN.into(),
+            ..Extent::new(0, 100, 4)
+        };
+        assert_eq!(after(&[unwritten], new, true).map(|all| all.len()), Some(2));
+    }
+
+    #[test]
+    fn all_that_lies_there_goes() {
+        let old = [
+            Extent::new(0, 100, 4),
+            Extent::new(6, 200, 2),
+            Extent::new(9, 300, 4),
+            Extent::new(20, 400, 1),
+        ];
+        let new = Extent::new(2, 700, 8);
+        let wanted = [
+            Extent::new(0, 100, 2),
+            new,
+            Extent::new(10, 301, 3),
+            Extent::new(20, 400, 1),
+        ];
+        assert_eq!(after(&old, new, true).as_deref(), Some(&wanted[..]));
+    }
+
+    #[test]
+    fn what_may_go_on_elsewhere_is_left_alone() {
+        let old = [Extent::new(0, 100, 4)];
+        assert!(after(&old, Extent::new(4, 104, 1), false).is_none());
+        assert!(after(&old, Extent::new(2, 500, 2), false).is_none());
+        assert!(after(&old, Extent::new(2, 500, 1), false).is_some());
+    }
+
+    #[test]
+    fn a_run_that_is_none_is_refused() {
+        let old = [Extent::new(0, 100, 8), Extent::new(2, 200, 2)];
+        assert!(after(&old, Extent::new(1, 500, 9), true).is_none());
+    }
+}
