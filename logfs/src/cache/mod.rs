@@ -9,6 +9,7 @@
 //! - The first record of a block after each checkpoint's collection holds the whole block
 //!   (`whole_logged`), so that replay never builds on a home write that was torn.
 
+mod ahead;
 mod changes;
 mod page;
 
@@ -157,25 +158,26 @@ impl<E: Env> Cache<E> {
     }
 
     fn load(&self, address: u64, kind: BlockKind) -> Result<Arc<Page>> {
+        self.make_room();
+        self.read_ahead(address, kind)?;
         loop {
-            self.make_room();
-            let drops = self.shard(address)?.drops;
+            let shard = self.shard(address)?;
+            let drops = shard.drops;
+            let found = shard.map.get(&address).map(|entry| Arc::clone(&entry.page));
+            drop(shard);
+            if let Some(page) = found {
+                return self.expect_kind(page, address, kind);
+            }
             let page = Arc::new(self.fetch(address, kind)?);
             let mut shard = self.shard(address)?;
             shard.map.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
             // Somebody may have read, and even changed, the block meanwhile: theirs is newer. It may
             // also have gone home and been dropped again: then what was read may be older.
-            if !shard.map.contains_key(&address) {
-                if shard.drops != drops {
-                    continue;
-                }
+            if shard.drops == drops && !shard.map.contains_key(&address) {
                 self.blocks.fetch_add(1, Ordering::Relaxed);
                 shard.map.insert(address, Entry::clean(Arc::clone(&page)));
                 return Ok(page);
             }
-            let found = shard.map.get(&address).map(|entry| Arc::clone(&entry.page));
-            drop(shard);
-            return self.expect_kind(found.ok_or(Errno::EIO)?, address, kind);
         }
     }
 

@@ -100,6 +100,34 @@ fn sparse_files_have_holes_and_fragmented_ones_survive() {
 }
 
 #[test]
+fn whoever_looks_at_many_files_in_turn_waits_for_few_blocks() {
+    const FILES: usize = 3000;
+    let sim = fresh(64 * MIB);
+    let path = |number: usize| format!("/file-{number}").into_bytes();
+    for number in 0..FILES {
+        let file = sim.create(&path(number), 0o644).unwrap();
+        sim.close(file);
+    }
+    let sim: Mounted = Sim::mount(sim.unmount().unwrap(), 2).unwrap();
+    let misses = || {
+        let counters = <logfs::LogFs<bento_sim::SimEnv> as FileSystem<bento_sim::SimEnv>>::COUNTERS;
+        let misses = counters
+            .iter()
+            .find(|counter| counter.name == "cache_misses");
+        let mut text = String::new();
+        misses.unwrap().show(sim.fs(), &mut text).unwrap();
+        text.parse::<usize>().unwrap()
+    };
+    let before = misses();
+    for number in 0..FILES {
+        sim.stat(&path(number)).unwrap();
+    }
+    let inode_blocks = FILES / 15;
+    let missed = misses() - before;
+    assert!(missed < inode_blocks / 2, "{missed}");
+}
+
+#[test]
 fn xattrs_of_all_sizes() {
     let mut sim = fresh(64 * MIB);
     sim.write_file(b"/f", b"x").unwrap();
