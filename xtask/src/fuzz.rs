@@ -74,7 +74,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
                 work.join(format!("kept-{}", fastrand::u64(..))),
             )?;
         }
-        fuzzer.arg("-merge=1").arg(&kept).arg(&work);
+        // Not how often code runs, only whether: else nearly every input counts for something.
+        fuzzer
+            .args(["-set_cover_merge=1", "-use_counters=0"])
+            .arg(&kept)
+            .arg(&work);
     } else if arguments.files.is_empty() {
         let seed = arguments.seed.unwrap_or_else(|| fastrand::u32(1..));
         fuzzer
