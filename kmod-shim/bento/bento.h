@@ -46,6 +46,10 @@ struct bento_mount {
 	/* Held around background(), which isn't called while frozen. */
 	struct mutex background_lock;
 	bool frozen;
+	/* One step of cleaning at a time, none once closing: see clean.c. */
+	struct mutex clean_lock;
+	bool closing;
+	struct bento_moved *moved;
 	/* /sys/fs/TYPE/DEVICE */
 	struct bento_counters *counters;
 };
@@ -151,6 +155,7 @@ void bento_free_inode(struct inode *inode);
 void bento_evict_inode(struct inode *inode);
 int bento_write_inode(struct inode *inode, struct writeback_control *wbc);
 struct inode *bento_iget(struct super_block *sb, u64 ino);
+struct inode *bento_ilookup(struct super_block *sb, u64 ino);
 void bento_fill_inode(struct inode *inode, const struct bento_attr *attr);
 int bento_adopt_inode(struct inode *inode, const struct bento_attr *attr);
 void bento_apply_attr(struct inode *inode, const struct bento_attr *attr);
@@ -231,6 +236,10 @@ int bento_set_acl(struct mnt_idmap *idmap, struct dentry *dentry,
 
 /* --- export.c --- */
 extern const struct export_operations bento_export_ops;
+
+/* --- clean.c --- */
+u64 bento_clean(struct bento_mount *mount);
+void bento_end_cleaning(struct bento_mount *mount);
 
 /* --- checksum.c --- */
 void bento_crc32c_bio(struct bio *bio, u32 *checksums);

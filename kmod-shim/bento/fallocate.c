@@ -145,6 +145,54 @@ static int bento_shutdown(struct super_block *sb, u32 how)
 	}
 }
 
+/* As much of the device at a time as doesn't keep a freeze waiting. */
+#define BENTO_TRIM_BYTES		(1ull << 30)
+
+static int bento_trim(struct super_block *sb, struct fstrim_range *range)
+{
+	struct bento_mount *mount = bento_m(sb);
+	u64 size = bdev_nr_bytes(sb->s_bdev);
+	u64 at = min(range->start, size);
+	u64 end = at + min(range->len, size - at);
+	u64 min_bytes = max_t(u64, range->minlen,
+			      bdev_discard_granularity(sb->s_bdev));
+	int err = 0;
+
+	range->len = 0;
+	for (; at < end && !err; at += BENTO_TRIM_BYTES) {
+		u64 trimmed = 0;
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		sb_start_write(sb);
+		err = bento_call(mount, trim, at,
+				 min(end, at + BENTO_TRIM_BYTES), min_bytes,
+				 &trimmed);
+		sb_end_write(sb);
+		range->len += trimmed;
+		cond_resched();
+	}
+	return err;
+}
+
+static int bento_ioctl_trim(struct super_block *sb,
+			    struct fstrim_range __user *arg)
+{
+	struct fstrim_range range;
+	int err;
+
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (!sb->s_bdev || !bdev_max_discard_sectors(sb->s_bdev))
+		return -EOPNOTSUPP;
+	if (copy_from_user(&range, arg, sizeof(range)))
+		return -EFAULT;
+	err = bento_trim(sb, &range);
+	if (err)
+		return err;
+	return copy_to_user(arg, &range, sizeof(range)) ? -EFAULT : 0;
+}
+
 long bento_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	u32 how;
@@ -156,6 +204,9 @@ long bento_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		if (get_user(how, (u32 __user *)arg))
 			return -EFAULT;
 		return bento_shutdown(file_inode(file)->i_sb, how);
+	case FITRIM:
+		return bento_ioctl_trim(file_inode(file)->i_sb,
+					(void __user *)arg);
 	default:
 		return -ENOTTY;
 	}

@@ -210,6 +210,12 @@ struct inode *bento_iget(struct super_block *sb, u64 ino)
 	return inode;
 }
 
+/* An inode that is in memory. */
+struct inode *bento_ilookup(struct super_block *sb, u64 ino)
+{
+	return ilookup5(sb, ino, bento_inode_test, &ino);
+}
+
 /*
  * Gives a new inode, which the file system has just made and pinned, its
  * identity. It stays locked as new.

@@ -36,6 +36,7 @@ static int bento_background(void *data)
 		if (!mount->frozen)
 			bento_call(mount, background, &next_ms);
 		mutex_unlock(&mount->background_lock);
+		next_ms = min(next_ms, bento_clean(mount));
 		if (next_ms < INT_MAX)
 			timeout = msecs_to_jiffies(next_ms);
 		wait_event_idle_timeout(mount->background_wait,
@@ -209,6 +210,7 @@ static void bento_free_mount(struct bento_mount *mount)
 	if (mount->io_wq)
 		destroy_workqueue(mount->io_wq);
 	percpu_free_rwsem(&mount->gate);
+	kvfree(mount->moved);
 	kfree(mount);
 }
 
@@ -227,10 +229,13 @@ static struct bento_mount *bento_new_mount(struct super_block *sb,
 	mount->ops = type->ops;
 	mount->sb = sb;
 	mutex_init(&mount->background_lock);
+	mutex_init(&mount->clean_lock);
 	init_waitqueue_head(&mount->background_wait);
 	mount->io_wq = alloc_workqueue("bento-io/%s", WQ_MEM_RECLAIM, 0,
 				       sb->s_id);
-	if (!mount->io_wq) {
+	mount->moved = kvmalloc_array(BENTO_MOVED_MAX, sizeof(*mount->moved),
+				      GFP_KERNEL);
+	if (!mount->io_wq || !mount->moved) {
 		bento_free_mount(mount);
 		return NULL;
 	}
@@ -336,6 +341,8 @@ void bento_kill_sb(struct super_block *sb)
 {
 	struct bento_mount *mount = bento_m(sb);
 
+	if (mount)
+		bento_end_cleaning(mount);
 	if (sb->s_type->fs_flags & FS_REQUIRES_DEV)
 		kill_block_super(sb);
 	else

@@ -22,7 +22,7 @@
 #include <stdint.h>
 #endif
 
-#define BENTO_ABI_VERSION 3
+#define BENTO_ABI_VERSION 4
 
 /* A mount, as the kernel knows it. */
 struct bento_mount;
@@ -184,6 +184,16 @@ struct bento_dirent {
 	uint8_t reserved[5];
 };
 
+/* A part of a file that lies elsewhere now, in a bento_sink. */
+struct bento_moved {
+	uint64_t ino;
+	uint64_t offset_bytes;
+	uint64_t len_bytes;
+};
+
+/* What one call of clean moves at most. */
+#define BENTO_MOVED_MAX		256
+
 struct bento_operations {
 	uint32_t version;
 	uint32_t size_bytes;
@@ -206,6 +216,13 @@ struct bento_operations {
 	int32_t (*freeze)(struct bento_fs *fs);
 	int32_t (*thaw)(struct bento_fs *fs);
 	int32_t (*background)(struct bento_fs *fs, uint64_t *next_ms);
+	/* Fills the sink with struct bento_moved. */
+	int32_t (*clean)(struct bento_fs *fs, struct bento_sink *moved,
+			 uint64_t *next_ms);
+	/* Discards what is free in a part of the device. */
+	int32_t (*trim)(struct bento_fs *fs, uint64_t start_bytes,
+			uint64_t end_bytes, uint64_t min_bytes,
+			uint64_t *trimmed_bytes);
 	int32_t (*shrink_count)(struct bento_fs *fs, size_t *count);
 	int32_t (*shrink)(struct bento_fs *fs, size_t count, size_t *freed);
 	int32_t (*shutdown)(struct bento_fs *fs);

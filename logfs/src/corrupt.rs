@@ -146,6 +146,13 @@ impl<E: Env> Reporter<E> {
         Errno::EUCLEAN
     }
 
+    /// File data is damaged, which does no harm to anything else.
+    pub(crate) fn bad_data(&self, what: fmt::Arguments<'_>) {
+        self.error(format_args!(
+            "damaged data: {what}; run fsck.logfs --check-data"
+        ));
+    }
+
     /// Stops everything: a state in memory that can't be trusted must never reach the device.
     pub(crate) fn shut_down(&self, why: fmt::Arguments<'_>) {
         if !self.shut_down.swap(true, Ordering::AcqRel) {

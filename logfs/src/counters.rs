@@ -27,6 +27,12 @@ impl<E: Env> LogFs<E> {
         Counter::number("cache_bytes", |fs| bytes(fs.cache.blocks() as u64)),
         Counter::number("segments", |fs| fs.space.segments().1),
         Counter::number("clean_segments", |fs| fs.space.segments().0),
+        Counter::number("cleaned_segments", |fs| {
+            fs.cleaning.segments.load(Ordering::Relaxed)
+        }),
+        Counter::number("cleaned_blocks", |fs| {
+            fs.cleaning.blocks.load(Ordering::Relaxed)
+        }),
         Counter::number("live_blocks", |fs| fs.space.live_blocks()),
         Counter::number("free_blocks", |fs| fs.space.balance().unused()),
         Counter::number("orphans", |fs| fs.orphans.count()),

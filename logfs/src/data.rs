@@ -39,7 +39,7 @@ const UNMAP_COST: Cost = Cost::privileged(64, 4);
 /// Largest file size in bytes.
 const SIZE_MAX: u64 = i64::MAX as u64;
 
-fn is_regular(state: &State) -> bool {
+pub(crate) fn is_regular(state: &State) -> bool {
     FileKind::from_mode(state.disk.mode.get()) == Some(FileKind::Regular)
 }
 
@@ -82,7 +82,12 @@ fn kind_at(extent: &Extent, file_block: u64) -> MappingKind {
 }
 
 /// What lies on the device from `block` on, not beyond `end`.
-fn on_device<E: Env>(fs: &LogFs<E>, state: &State, block: u64, end: u64) -> Result<Mapping> {
+pub(crate) fn on_device<E: Env>(
+    fs: &LogFs<E>,
+    state: &State,
+    block: u64,
+    end: u64,
+) -> Result<Mapping> {
     match extent::at_or_after(fs, state, block)? {
         Some(extent) if extent.file_block.get() <= block => Ok(mapping(
             block,
@@ -129,6 +134,7 @@ impl<E: Env> LogFs<E> {
         len: u64,
         with_delayed: bool,
     ) -> Result<Mapping> {
+        self.note_use();
         let inode = self.inode(ino)?;
         let state = inode.read();
         check_regular(&state)?;
@@ -371,7 +377,7 @@ impl<E: Env> LogFs<E> {
                 .write_summaries(tx, run, owner, piece.file_block, sums)?;
         } else {
             self.space
-                .commit_data(tx, run, owner, piece.file_block, sums)?;
+                .commit_data(tx, run, tx.sequence(), owner, piece.file_block, sums)?;
         }
         state.add_blocks(piece.len.into());
         tx.claim(piece.start, sums);
@@ -569,7 +575,8 @@ impl<E: Env> LogFs<E> {
             let run = self.space.place_data(tx, want as u32)?;
             promised -= u64::from(run.1);
             self.space.unreserve_data(run.1.into());
-            self.space.commit_data(tx, run, state.owner(), at, &[])?;
+            let (age, owner) = (tx.sequence(), state.owner());
+            self.space.commit_data(tx, run, age, owner, at, &[])?;
             let extent = Extent {
                 flags: Extent::UNWRITTEN.into(),
                 ..Extent::new(at, run.0, run.1)

@@ -12,6 +12,7 @@
 //! | `tree` | B+trees over blocks |
 //! | `inode`, `extent`, `dir`, `xattr`, `orphan` | what the blocks hold |
 //! | `data`, `namei`, `rename` | the operations on files and names |
+//! | `cleaner` | moving data together to have clean segments |
 //! | `counters` | what a mount shows of itself |
 //! | `mount` | starting, stopping, and the [`FileSystem`](bento_api::FileSystem) interface |
 //!
@@ -36,6 +37,7 @@ macro_rules! planted {
 }
 
 mod cache;
+mod cleaner;
 mod corrupt;
 mod counters;
 mod data;

@@ -1,6 +1,7 @@
 //! A mounted file system: how it starts and stops, and what it offers.
 
 use crate::cache::Cache;
+use crate::cleaner::{self, Cleaner};
 use crate::corrupt::{OnError, Reporter};
 use crate::inode::InodeTable;
 use crate::journal::{Journal, Start};
@@ -13,9 +14,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{
     Attr, Counter, Created, Device, DirEntry, Env, Errno, FallocateMode, FileKind, FileSystem, Ino,
-    Level, Mapping, MountOptions, Mutex, NewInode, RenameFlags, Renamed, Result, RwLock, SetAttr,
-    SetXattr, StatFs, Unlinked, Written,
+    Level, Mapping, MountOptions, Moved, Mutex, NewInode, RenameFlags, Renamed, Result, RwLock,
+    SetAttr, SetXattr, StatFs, Unlinked, Written,
 };
+use core::ops::Range;
+use core::sync::atomic::AtomicBool;
 use logfs_format::{BLOCK_BYTES, Checkpoint, Layout, NAME_MAX, OrphanSlot, Superblock};
 
 /// How often the background looks whether something is due, in milliseconds.
@@ -43,6 +46,10 @@ pub struct LogFs<E: Env> {
     unfinished: E::Mutex<Vec<Orphan>>,
     /// When the running transaction was last committed for its age.
     last_commit_ns: E::Mutex<u64>,
+    pub(crate) cleaner: E::Mutex<Cleaner>,
+    pub(crate) cleaning: cleaner::Counters,
+    /// Somebody has used the file system since the last step of cleaning.
+    pub(crate) used: AtomicBool,
 }
 
 /// What a mount knows before it builds anything.
@@ -183,6 +190,9 @@ impl<E: Env> LogFs<E> {
             options: Mutex::new(*options),
             unfinished: Mutex::new(Vec::new()),
             last_commit_ns: Mutex::new(now_ns),
+            cleaner: Mutex::new(Cleaner::default()),
+            cleaning: cleaner::Counters::default(),
+            used: AtomicBool::new(false),
             env,
         };
         Ok((fs, found))
@@ -194,6 +204,8 @@ impl<E: Env> LogFs<E> {
         let (fs, found) = Self::assemble(env, prepared)?;
         *fs.unfinished.lock() = found;
         fs.check_root()?;
+        let options = *fs.options.lock();
+        fs.apply_discard(&options);
         if !read_only {
             fs.begin_writing()?;
         }
@@ -218,6 +230,16 @@ impl<E: Env> LogFs<E> {
             Some(FileKind::Directory) => Ok(()),
             _ => Err(damaged("no directory")),
         }
+    }
+
+    fn apply_discard(&self, options: &Options) {
+        let can = self.env.device().geometry().can_discard;
+        if options.discard && !can {
+            let level = Level::Warning;
+            self.env
+                .log(level, format_args!("the device can't discard"));
+        }
+        self.space.set_discards(options.discard && can);
     }
 
     /// Notes on the device that it is in use, and finishes what a crash has left to be done.
@@ -335,6 +357,7 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
             self.begin_writing()?;
         }
         self.reporter.set_on_error(options.on_error);
+        self.apply_discard(&options);
         *self.options.lock() = options;
         Ok(())
     }
@@ -352,6 +375,9 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
         }
         if options.commit_seconds != Options::default().commit_seconds {
             out.extend_from_slice(alloc::format!(",commit={}", options.commit_seconds).as_bytes());
+        }
+        if options.discard {
+            out.extend_from_slice(b",discard");
         }
         if self.reporter.is_shut_down() {
             out.extend_from_slice(b",shutdown");
@@ -416,7 +442,22 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
         // An error has shut the file system down and said so.
         let _ = self.commit_if_due();
         let _ = self.journal.checkpoint_if_wanted(&self.parts());
+        self.space.discard_freed();
         BACKGROUND_MS
+    }
+
+    fn trim(&self, range_bytes: Range<u64>, min_bytes: u64) -> Result<u64> {
+        self.reporter.check_writable()?;
+        let block = BLOCK_BYTES as u64;
+        let blocks = range_bytes.start.div_ceil(block)..range_bytes.end / block;
+        let trimmed = self
+            .space
+            .trim(&self.cache, blocks, min_bytes.div_ceil(block))?;
+        Ok(trimmed * block)
+    }
+
+    fn clean(&self, moved: &mut Vec<Moved>) -> u64 {
+        self.clean_step(moved)
     }
 
     fn shrink_count(&self) -> usize {

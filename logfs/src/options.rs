@@ -12,6 +12,8 @@ pub(crate) struct Options {
     pub(crate) no_recovery: bool,
     /// `commit=`: seconds after which changes are made durable.
     pub(crate) commit_seconds: u64,
+    /// `discard`: the device is told of what is freed.
+    pub(crate) discard: bool,
 }
 
 impl Default for Options {
@@ -20,6 +22,7 @@ impl Default for Options {
             on_error: OnError::RemountReadOnly,
             no_recovery: false,
             commit_seconds: 5,
+            discard: false,
         }
     }
 }
@@ -35,6 +38,8 @@ impl Options {
                 b"errors=remount-ro" => self.on_error = OnError::RemountReadOnly,
                 b"errors=shutdown" => self.on_error = OnError::Shutdown,
                 b"errors=continue" => self.on_error = OnError::Continue,
+                b"discard" => self.discard = true,
+                b"nodiscard" => self.discard = false,
                 b"norecovery" => self.no_recovery = true,
                 // States that are shown among the options: mount(8) hands back all it sees when it
                 // remounts.
@@ -58,7 +63,7 @@ impl Options {
             Level::Error,
             format_args!(
                 "unknown mount option \"{text}\"; there are errors=remount-ro|shutdown|continue, \
-                 commit=SECONDS and norecovery"
+                 commit=SECONDS, discard, nodiscard and norecovery"
             ),
         );
         Err(Errno::EINVAL)

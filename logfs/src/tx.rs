@@ -7,6 +7,7 @@ use crate::space::Balance;
 use alloc::sync::Arc;
 use bento_api::{Env, Errno, Result};
 use core::cell::{Cell, RefCell};
+use core::sync::atomic::Ordering;
 use logfs_format::log::ITEM_HEAD_BYTES;
 use logfs_format::{BLOCK_BYTES, BlockHeader, BlockKind};
 
@@ -73,6 +74,24 @@ impl<E: Env> LogFs<E> {
         cost: Cost,
         work: impl FnOnce(&Tx<'_, E>) -> Result<T>,
     ) -> Result<T> {
+        self.note_use();
+        self.transact_unnoticed(cost, work)
+    }
+
+    /// Cleaning gives way to whoever uses the file system. A flag that is set already stays shared
+    /// among processors.
+    pub(crate) fn note_use(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// [`transact`](LogFs::transact) for cleaning itself.
+    pub(crate) fn transact_unnoticed<T>(
+        &self,
+        cost: Cost,
+        work: impl FnOnce(&Tx<'_, E>) -> Result<T>,
+    ) -> Result<T> {
         self.reporter.check_writable()?;
         let tx = self.begin(cost)?;
         let result = work(&tx);
@@ -114,6 +133,7 @@ impl<E: Env> LogFs<E> {
         match attempt() {
             Err(Errno::ENOSPC) => {
                 self.journal.checkpoint(&self.parts(), 0)?;
+                self.space.discard_freed();
                 attempt()
             }
             done => done,

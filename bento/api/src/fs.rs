@@ -2,6 +2,7 @@
 
 use crate::{Attr, Counter, Env, Errno, Ino, Mapping, Result, SetAttr, StatFs, Time};
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// How to mount.
 #[derive(Clone, Copy, Debug, Default)]
@@ -134,6 +135,20 @@ pub struct Written<'a> {
     pub mtime: Option<Time>,
 }
 
+/// A part of a file whose data lies elsewhere now, though its contents are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The file, which need not be pinned.
+    pub ino: Ino,
+    /// First byte, block aligned.
+    pub offset_bytes: u64,
+    /// Length in bytes, block aligned.
+    pub len_bytes: u64,
+}
+
+/// Parts of files that one call of [`FileSystem::clean`] moves at most.
+pub const MOVED_MAX: usize = 256;
+
 /// A file system. All methods may be called from many threads at once, but for one inode the
 /// back end serialises those that change a directory, and truncation, `fallocate` and direct
 /// writes against all other changes of the same file.
@@ -202,6 +217,25 @@ pub trait FileSystem<E: Env>: Send + Sync + Sized + 'static {
     /// milliseconds it wants to be called again.
     fn background(&self) -> u64 {
         u64::MAX
+    }
+
+    /// Moves data together to make room, a bounded piece of work, and returns in how many
+    /// milliseconds it wants to be called again; `u64::MAX` if there is nothing to do now, and then it
+    /// is called with [`background`](FileSystem::background) again. Of what it has added to `moved`,
+    /// at most [`MOVED_MAX`], the old addresses may be used for something else from the next call on:
+    /// before that, the back end waits until no read is under way that got its address before this
+    /// call was over, and forgets addresses that it keeps. Calls do not overlap, and none comes while
+    /// frozen.
+    fn clean(&self, moved: &mut Vec<Moved>) -> u64 {
+        let _ = moved;
+        u64::MAX
+    }
+
+    /// Tells the device that what is free in a range of its bytes holds nothing of worth, as far as
+    /// that is for good, and in runs of at least `min_bytes`. Returns how many bytes it was.
+    fn trim(&self, range_bytes: Range<u64>, min_bytes: u64) -> Result<u64> {
+        let _ = (range_bytes, min_bytes);
+        Err(Errno::EOPNOTSUPP)
     }
 
     /// How many cached objects could be given back now.

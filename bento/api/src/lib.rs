@@ -23,8 +23,8 @@ pub use counter::Counter;
 pub use env::{Device, Env, Event, Geometry, Level, Mutex, ReadRequest, RwLock, WriteRequest};
 pub use errno::Errno;
 pub use fs::{
-    Created, DirEntry, FallocateMode, FileSystem, MountOptions, NewInode, RenameFlags, Renamed,
-    SetXattr, Unlinked, Written,
+    Created, DirEntry, FallocateMode, FileSystem, MOVED_MAX, MountOptions, Moved, NewInode,
+    RenameFlags, Renamed, SetXattr, Unlinked, Written,
 };
 pub use types::{Attr, FileKind, Ino, Mapping, MappingKind, SetAttr, SetTime, StatFs, Time, mode};
 

@@ -88,7 +88,7 @@ impl<FS: FileSystem<HostEnv<FileDevice>>> Server<FS> {
         if self.is_dead() {
             return u64::MAX;
         }
-        self.guarded(|| Ok(self.fs.background()))
+        self.guarded(|| Ok(self.fs.background().min(self.io.clean())))
             .unwrap_or(u64::MAX)
     }
 

@@ -185,6 +185,18 @@ impl<E: Env, FS: FileSystem<E>> FileIo<E, FS> {
         Ok(self.seek(ino, offset_bytes, false)?.unwrap_or(size_bytes))
     }
 
+    /// One step of [`FileSystem::clean`]: when this returns, nobody reads at an address that was
+    /// given up. Calls must not overlap.
+    pub fn clean(&self) -> u64 {
+        let mut moved = Vec::new();
+        let next_ms = self.fs.clean(&mut moved);
+        // Whoever reads or writes holds the lock for as long as it knows an address.
+        for part in moved {
+            drop(self.exclude(part.ino));
+        }
+        next_ms
+    }
+
     /// Ends a pin, like [`FileSystem::forget`], and lets contents go with their inode.
     pub fn forget(&self, ino: Ino) {
         self.fs.forget(ino);

@@ -110,6 +110,21 @@ operations! {
         *next_ms = fs.background();
         Ok(())
     }
+    clean(fs, out: *mut abi::bento_sink, next_ms: *mut u64) {
+        let mut moved = Vec::new();
+        *next_ms = fs.clean(&mut moved);
+        let mut sink = Sink::new(out);
+        for part in moved {
+            for word in [part.ino.0, part.offset_bytes, part.len_bytes] {
+                sink.put(&word.to_ne_bytes());
+            }
+        }
+        Ok(())
+    }
+    trim(fs, start: u64, end: u64, min_bytes: u64, trimmed: *mut u64) {
+        *trimmed = fs.trim(start..end, min_bytes)?;
+        Ok(())
+    }
     shrink_count(fs, count: *mut usize) {
         *count = fs.shrink_count();
         Ok(())
@@ -323,6 +338,8 @@ impl<F: FileSystem<KernelEnv>> Table<F> {
         freeze: Some(freeze::<F>),
         thaw: Some(thaw::<F>),
         background: Some(background::<F>),
+        clean: Some(clean::<F>),
+        trim: Some(trim::<F>),
         shrink_count: Some(shrink_count::<F>),
         shrink: Some(shrink::<F>),
         shutdown: Some(shutdown::<F>),

@@ -120,4 +120,9 @@ impl<L: Locks, FS: FileSystem<SimEnv<L>>> Sim<FS, L> {
         self.env.take_background_due();
         self.fs.background();
     }
+
+    /// One step of cleaning; whether there is more to do. Calls must not overlap.
+    pub fn clean(&self) -> bool {
+        self.io.clean() < u64::MAX
+    }
 }

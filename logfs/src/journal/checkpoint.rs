@@ -78,7 +78,7 @@ impl<E: Env> Journal<E> {
         for &(start, len) in &freed {
             (start..start + u64::from(len)).for_each(|address| parts.cache.forget(address));
         }
-        parts.space.release(&freed);
+        parts.space.release_freed(&freed);
         Ok(())
     }
 

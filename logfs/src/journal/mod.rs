@@ -231,6 +231,11 @@ impl<E: Env> Journal<E> {
             || cache.is_short()
     }
 
+    /// The number of the running transaction.
+    pub(crate) fn running(&self) -> u64 {
+        self.state.lock().sequence
+    }
+
     /// The last durable transaction.
     pub(crate) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
@@ -346,7 +351,7 @@ impl<E: Env> Journal<E> {
                 head.freed_data.push_front((sequence, runs));
                 break;
             }
-            parts.space.release(&runs);
+            parts.space.release_freed(&runs);
         }
         Ok(())
     }

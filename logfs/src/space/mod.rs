@@ -9,10 +9,12 @@
 //! data segment if no clean segment is left. Inodes live in inode segments alone.
 
 mod bitmap;
+mod discard;
 mod inodes;
 mod pick;
 mod reserve;
 mod table;
+mod victim;
 
 use crate::cache::Page;
 use crate::corrupt::Reporter;
@@ -23,6 +25,7 @@ use alloc::vec::Vec;
 use bento_api::{Env, Errno, Mutex, Result};
 use bitmap::Words;
 use core::ops::Range;
+use core::sync::atomic::AtomicBool;
 use hashbrown::HashMap;
 use logfs_format::{
     BlockHeader, BlockKind, Layout, SegmentEntry, SegmentHeader, SegmentKind, SummaryEntry,
@@ -31,6 +34,8 @@ use logfs_format::{
 
 pub(crate) use reserve::Balance;
 use reserve::Caller;
+use victim::Stays;
+pub(crate) use victim::Victim;
 
 /// What is known of a segment without reading it.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +46,8 @@ struct Segment {
     age: u64,
     /// Inode segments: there may be a free slot.
     has_room: bool,
+    /// Whether cleaning leaves it alone.
+    stays: Stays,
 }
 
 /// Where the next block of a kind comes from.
@@ -58,8 +65,16 @@ struct State {
     clean: u32,
     /// Where the search for a clean segment goes on.
     clean_hint: u32,
+    /// Segments without live blocks: clean as soon as nothing in them is busy.
+    empty: u32,
     data: Option<Cursor>,
     metadata: Option<Cursor>,
+    /// Where data goes that is moved.
+    moved: Option<Cursor>,
+    /// The segment that is being cleaned: nothing is placed there.
+    victim: Option<u32>,
+    /// Freed blocks that are busy until they were discarded.
+    to_discard: Vec<Run>,
     inode_segment: Option<u32>,
     /// An inode block with a free slot.
     inode_block: Option<u64>,
@@ -73,6 +88,8 @@ pub(crate) struct Space<E: Env> {
     uuid: [u8; 16],
     reporter: Arc<Reporter<E>>,
     state: E::Mutex<State>,
+    /// `discard`: what is freed is discarded.
+    discards: AtomicBool,
 }
 
 impl<E: Env> Space<E> {
@@ -222,6 +239,9 @@ impl<E: Env> Space<E> {
             } else {
                 entry.live.saturating_sub(len)
             };
+            if !live && entry.stays == Stays::ForNow {
+                entry.stays = Stays::No;
+            }
         });
         let address = self.layout.segment_start(segment.into());
         let offset = SegmentHeader::LIVE_OFFSET + bytes.start as usize;
@@ -283,6 +303,7 @@ impl<E: Env> Space<E> {
                 busy: 0,
                 age: 0,
                 has_room: true,
+                stays: Stays::No,
             };
         });
         let opened = [
@@ -294,11 +315,13 @@ impl<E: Env> Space<E> {
         self.write_entry(tx, state, segment)
     }
 
-    /// Makes placed data live: its blocks belong to the file now.
+    /// Makes placed data live: its blocks belong to the file now. `age` is the transaction that data
+    /// was first written in.
     pub(crate) fn commit_data(
         &self,
         tx: &Tx<'_, E>,
         run: Run,
+        age: u64,
         owner: (u64, u32),
         file_block: u64,
         checksums: &[u32],
@@ -307,7 +330,7 @@ impl<E: Env> Space<E> {
         let (segment, range) = self.locate(run)?;
         state.set_busy(&self.layout, segment, range, false);
         if let Some(entry) = state.segments.get_mut(segment as usize) {
-            entry.age = tx.sequence();
+            entry.age = entry.age.max(age);
         }
         self.set_live(tx, &mut state, run, true)?;
         drop(state);
@@ -406,7 +429,11 @@ impl State {
     }
 
     fn is_clean(entry: &Segment) -> bool {
-        entry.kind != SegmentKind::Inodes && entry.live == 0 && entry.busy == 0
+        State::is_empty(entry) && entry.busy == 0
+    }
+
+    fn is_empty(entry: &Segment) -> bool {
+        entry.kind != SegmentKind::Inodes && entry.live == 0
     }
 
     /// Changes a segment's entry and carries the difference over into the balance.
@@ -416,9 +443,11 @@ impl State {
         };
         let (data, metadata) = State::free_of(layout, entry);
         let clean = u32::from(State::is_clean(entry));
+        let empty = u32::from(State::is_empty(entry));
         change(entry);
         let after = State::free_of(layout, entry);
         self.clean = self.clean - clean + u32::from(State::is_clean(entry));
+        self.empty = self.empty - empty + u32::from(State::is_empty(entry));
         self.balance.free_data = self.balance.free_data - data + after.0;
         self.balance.free_metadata = self.balance.free_metadata - metadata + after.1;
     }

@@ -11,7 +11,7 @@ use bento_api::{Env, Errno, Mutex, Result};
 use logfs_format::{BlockHeader, SegmentHeader, SegmentKind, header_blocks};
 
 /// Clean segments that data leaves to metadata and inodes.
-const CLEAN_KEPT: u32 = 4;
+pub(super) const CLEAN_KEPT: u32 = 4;
 
 impl<E: Env> Space<E> {
     /// Places up to `want` blocks of data: they are busy until they are made live or released. At
@@ -29,7 +29,10 @@ impl<E: Env> Space<E> {
                 state.set_busy(&self.layout, segment, range, true);
                 return Ok(run);
             }
-            let segment = self.next_data_segment(tx, &mut state)?;
+            let segment = match self.next_data_segment(tx, &mut state) {
+                Err(Errno::ENOSPC) if state.victim.take().is_some() => continue,
+                done => done?,
+            };
             state.data = Some(Cursor { segment, next: 0 });
         }
     }
@@ -48,7 +51,10 @@ impl<E: Env> Space<E> {
                 self.set_live(tx, &mut state, run, true)?;
                 break run.0;
             }
-            let segment = self.next_metadata_segment(tx, &mut state)?;
+            let segment = match self.next_metadata_segment(tx, &mut state) {
+                Err(Errno::ENOSPC) if state.victim.take().is_some() => continue,
+                done => done?,
+            };
             state.metadata = Some(Cursor { segment, next: 0 });
         };
         drop(state);
@@ -61,7 +67,7 @@ impl<E: Env> Space<E> {
     }
 
     /// Free blocks of the segment that a cursor is in, from there on, and the cursor behind them.
-    fn take(
+    pub(super) fn take(
         &self,
         tx: &Tx<'_, E>,
         state: &mut State,
@@ -144,7 +150,7 @@ impl<E: Env> Space<E> {
         if state.clean == 0 {
             return None;
         }
-        let in_use = [state.data, state.metadata].map(|cursor| cursor.map(|c| c.segment));
+        let in_use = state.in_use();
         let count = state.segments.len() as u32;
         let order = (state.clean_hint..count).chain(0..state.clean_hint.min(count));
         let is_free = |&segment: &u32| {
@@ -157,7 +163,7 @@ impl<E: Env> Space<E> {
     }
 
     /// The segment of a kind with the most free blocks.
-    fn roomiest(&self, state: &State, kind: SegmentKind) -> Option<u32> {
+    pub(super) fn roomiest(&self, state: &State, kind: SegmentKind) -> Option<u32> {
         let free = |entry: &Segment| {
             let (data, metadata) = State::free_of(&self.layout, entry);
             data + metadata
@@ -166,7 +172,7 @@ impl<E: Env> Space<E> {
             .segments
             .iter()
             .enumerate()
-            .filter(|(_, entry)| entry.kind == kind)
+            .filter(|&(index, entry)| entry.kind == kind && state.victim != Some(index as u32))
             .map(|(index, entry)| (free(entry), index as u32))
             .filter(|&(free, _)| free > 0)
             .max_by_key(|&(free, index)| (free, u32::MAX - index))

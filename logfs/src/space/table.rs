@@ -1,12 +1,13 @@
 //! Reading the segment table at mount.
 
-use super::{Balance, Segment, Space, State};
+use super::{Balance, Segment, Space, State, Stays};
 use crate::corrupt::Reporter;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use bento_api::{Device, Env, Errno, Mutex, ReadRequest, Result};
+use core::sync::atomic::AtomicBool;
 use hashbrown::HashMap;
 use logfs_format::{
     BLOCK_BYTES, BlockKind, ENTRIES_PER_TABLE_BLOCK, HEADER_BYTES, Layout, SegmentEntry,
@@ -39,8 +40,12 @@ impl<E: Env> Space<E> {
             },
             clean: 0,
             clean_hint: 0,
+            empty: 0,
             data: None,
             metadata: None,
+            moved: None,
+            victim: None,
+            to_discard: Vec::new(),
             inode_segment: None,
             inode_block: None,
             inodes_used: 0,
@@ -79,6 +84,7 @@ impl<E: Env> Space<E> {
             uuid,
             reporter,
             state: Mutex::new(state),
+            discards: AtomicBool::new(false),
         }))
     }
 }
@@ -112,10 +118,12 @@ impl State {
                 busy: 0,
                 age: 0,
                 has_room: true,
+                stays: Stays::No,
             };
             self.balance.free_data += State::free_of(layout, &unused).0;
             self.segments.push(unused);
             self.clean += 1;
+            self.empty += 1;
             let age = entry.age.get();
             self.account(layout, index, |segment| {
                 *segment = Segment {
@@ -124,6 +132,7 @@ impl State {
                     busy: 0,
                     age,
                     has_room: true,
+                    stays: Stays::No,
                 };
             });
             if kind == SegmentKind::Inodes {

@@ -239,7 +239,10 @@ impl Run {
                 self.sim.sync().expect("sync");
                 self.durable();
             }
-            Op::Background => self.sim.background(),
+            Op::Background => {
+                self.sim.background();
+                self.sim.clean();
+            }
             Op::Remount => {
                 self.sim.remount().expect("remount");
                 check(self.sim.disk());

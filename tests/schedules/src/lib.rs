@@ -8,12 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod explore;
+mod holes;
 mod locks;
 mod promises;
 mod stage;
 mod worker;
 
 pub use explore::explore;
+pub use holes::use_files;
 pub use locks::ScheduledLocks;
 pub use promises::Promises;
 pub use stage::{Mounted, Stage};

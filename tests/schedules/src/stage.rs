@@ -1,5 +1,6 @@
 //! A mounted file system that threads work on.
 
+use crate::holes::{HOLEY_FILES, holey_contents, holey_path, is_kept};
 use crate::{Promises, ScheduledLocks};
 use bento_api::{FileSystem, Level, MountOptions, Result, SetXattr};
 use bento_sim::{Image, Sim, SimDisk, SimEnv};
@@ -78,6 +79,17 @@ impl Stage {
             fillings: AtomicU64::new(0),
             blocks_free: None,
         }
+    }
+
+    /// Mounts the same, its segments full of holes: there is something to clean.
+    ///
+    /// # Panics
+    /// If that fails, or if there is not.
+    pub fn set_holey(seed: u64) -> Stage {
+        static IMAGE: OnceLock<Image> = OnceLock::new();
+        let stage = Stage::set_on(IMAGE.get_or_init(prepare_holey), seed);
+        assert!(stage.sim.clean(), "there is nothing to clean");
+        stage
     }
 
     /// The mounted file system.
@@ -184,6 +196,22 @@ fn prepare(fill: bool) -> Image {
             size += count as u64;
         }
         sim.close(file);
+    }
+    sim.unmount().expect("it unmounts").image()
+}
+
+/// With files of [`holes`](crate::holes), and holes between them.
+fn prepare_holey() -> Image {
+    let image = prepare(false);
+    let sim: Sim<LogFs<SimEnv>> =
+        Sim::mount(SimDisk::from_image(image), 1).expect("a clean file system mounts");
+    for index in 0..HOLEY_FILES {
+        let written = sim.write_file(holey_path(index).as_bytes(), &holey_contents(index));
+        written.expect("there is space");
+    }
+    for index in (0..HOLEY_FILES).filter(|&index| !is_kept(index)) {
+        sim.unlink(holey_path(index).as_bytes())
+            .expect("it is there");
     }
     sim.unmount().expect("it unmounts").image()
 }

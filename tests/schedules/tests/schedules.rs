@@ -3,7 +3,7 @@
 
 use bento_api::{Errno, FileSystem, MountOptions, Result};
 use bento_sim::{Operation, Rng};
-use schedules::{ALL_OPS, Op, Stage, Worker, explore};
+use schedules::{ALL_OPS, Op, Stage, Worker, explore, use_files};
 use shuttle::thread;
 
 /// What the rest of a machine does to a file system.
@@ -171,6 +171,28 @@ fn full_disk() {
     explore("full_disk", |seed| {
         let stage = Stage::set_full(seed);
         CAST.perform(&stage, seed);
+        stage.leave(seed);
+    });
+}
+
+/// Data moves while it is read, written and deleted.
+#[test]
+fn cleaning() {
+    explore("cleaning", |seed| {
+        let stage = Stage::set_holey(seed);
+        thread::scope(|scope| {
+            for owner in 1..=2 {
+                let stage = &stage;
+                scope.spawn(move || use_files(stage, owner, 6, seed));
+            }
+            for step in 0..10 {
+                stage.sim().clean();
+                if step % 4 == 0 {
+                    stage.sim().sync().expect("it can be synced");
+                    stage.cut_power(seed + step);
+                }
+            }
+        });
         stage.leave(seed);
     });
 }

@@ -111,6 +111,21 @@ pub(super) fn allocations(workspace: &Workspace) -> Result<Counts> {
     run_checks(workspace, &machine, include_str!("scripts/allocations.sh"))
 }
 
+/// What the script for cleaning uses.
+const CLEANER_NEED: &[Dependency] = &[
+    dependency("fstrim", "util-linux"),
+    dependency("setpriv", "util-linux"),
+];
+
+pub(super) fn cleaner_uml(workspace: &Workspace) -> Result<Counts> {
+    deps::need(CLEANER_NEED)?;
+    let mut machine = machine(workspace, Kernel::Uml, &["logfs"], 1)?;
+    machine.disks = vec![Disk::Temporary {
+        size_bytes: 128 << 20,
+    }];
+    run_checks(workspace, &machine, include_str!("scripts/cleaner.sh"))
+}
+
 /// Memory of which 50,000 files take a large part, with all that the kernel keeps of each.
 const LITTLE_MEMORY_MIB: u64 = 192;
 

@@ -104,6 +104,7 @@ const PARTS: &[Part] = &[
     part("mounting-uml", "what mount, umount and fsfreeze ask of logfs in the UML kernel, and what it refuses", Long, has_logfs, guest::mounting_uml),
     part("counters-uml", "counters in /sys/fs/logfs count what happens, in the UML kernel", Long, has_logfs, guest::counters_uml),
     part("tracing-stock", "tracepoints of logfs in Debian's kernel", Long, has_logfs, guest::tracing_stock),
+    part("cleaner-uml", "the segment cleaner, discard and fstrim in the UML kernel", Long, has_logfs, guest::cleaner_uml),
     part("faults-uml", "devices that fail under logfs in the UML kernel, and errors=", Long, has_logfs, guest::faults_uml),
     part("demo-uml", "power cuts of logfs in the UML kernel lose nothing that was fsynced", Long, has_logfs, demo::power_cuts_uml),
     part("bench-uml", "the benchmarks run, and logfs keeps the device's work as low as promised", Long, has_logfs, bench::counted_uml),

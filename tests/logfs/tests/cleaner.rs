@@ -1,0 +1,240 @@
+//! The segment cleaner: it makes clean segments, keeps every byte, and leaves alone what it must.
+#![forbid(unsafe_code)]
+
+use bento_api::{FallocateMode, FileSystem, Level};
+use bento_sim::{Image, Rng, Sim, SimDisk, SimEnv};
+use logfs::LogFs;
+use logfs_tests::{Mounted, check, formatted, fresh};
+
+const MIB: u64 = 1 << 20;
+const BLOCK: u64 = 4096;
+
+fn number(sim: &Mounted, name: &str) -> u64 {
+    let mut counters = <LogFs<SimEnv> as FileSystem<SimEnv>>::COUNTERS.iter();
+    let mut text = String::new();
+    let counter = counters.find(|counter| counter.name == name).unwrap();
+    counter.show(sim.fs(), &mut text).unwrap();
+    text.parse().unwrap()
+}
+
+fn path(index: u64) -> Vec<u8> {
+    format!("/{index}").into_bytes()
+}
+
+/// What file `index` holds after so many rewrites of it.
+fn contents(index: u64, version: u64, len: u64) -> Vec<u8> {
+    let mut rng = Rng::new(index << 32 | version);
+    let mut data = Vec::with_capacity(len as usize);
+    while (data.len() as u64) < len {
+        data.extend_from_slice(&rng.next_u64().to_le_bytes());
+    }
+    data.truncate(len as usize);
+    data
+}
+
+/// Files, by number: how often rewritten, and how long.
+type Files = Vec<Option<(u64, u64)>>;
+
+/// Fills a disk to about four fifths with small files, then deletes and writes at random.
+fn churned(sim: &Mounted, seed: u64) -> Files {
+    let mut rng = Rng::new(seed);
+    let mut files = Files::new();
+    let total = sim.fs().statfs().unwrap().blocks;
+    while sim.fs().statfs().unwrap().blocks_free > total / 5 {
+        let len = BLOCK * (1 + rng.below(8)) - rng.below(100);
+        let index = files.len() as u64;
+        sim.write_file(&path(index), &contents(index, 0, len))
+            .unwrap();
+        files.push(Some((0, len)));
+    }
+    for version in 1..=files.len() as u64 {
+        let index = rng.below(files.len() as u64);
+        let file = &mut files[index as usize];
+        if file.take().is_some() {
+            sim.unlink(&path(index)).unwrap();
+        } else {
+            let len = BLOCK * (1 + rng.below(8)) - rng.below(100);
+            sim.write_file(&path(index), &contents(index, version, len))
+                .unwrap();
+            *file = Some((version, len));
+        }
+    }
+    sim.sync().unwrap();
+    files
+}
+
+fn verify(sim: &Mounted, files: &Files) {
+    for (file, index) in files.iter().zip(0..) {
+        let found = sim.read_file(&path(index)).ok();
+        let expected = file.map(|(version, len)| contents(index, version, len));
+        assert!(found == expected, "file {index} is not what was written");
+    }
+}
+
+fn assert_no_errors(sim: &Mounted) {
+    for (level, line) in sim.env().logged() {
+        assert!(level > Level::Warning, "{line}");
+    }
+}
+
+/// Cleans until there is nothing to do, and makes that durable.
+fn clean(sim: &Mounted) {
+    let mut steps = 0;
+    while sim.clean() {
+        steps += 1;
+        assert!(steps < 10_000, "cleaning never ends");
+    }
+    sim.sync().unwrap();
+}
+
+#[test]
+fn a_churned_disk_gets_clean_segments_and_keeps_its_contents() {
+    for seed in 0..4 {
+        let mut sim = fresh(64 * MIB);
+        let files = churned(&sim, seed);
+        let before = number(&sim, "clean_segments");
+        assert!(before <= 6, "{before} segments are clean before");
+        clean(&sim);
+        let after = number(&sim, "clean_segments");
+        assert!(after >= before + 3, "{before} clean segments, then {after}");
+        verify(&sim, &files);
+        assert_no_errors(&sim);
+        let moved = number(&sim, "cleaned_blocks");
+        assert!(moved > 0 && moved < 7 * 256 * (after - before), "{moved}");
+        assert!(!sim.clean(), "there is nothing left to do");
+        assert_eq!(number(&sim, "cleaned_blocks"), moved);
+        sim.remount().unwrap();
+        verify(&sim, &files);
+        check(&sim.unmount().unwrap());
+    }
+}
+
+#[test]
+fn nothing_is_cleaned_on_a_disk_that_is_mostly_empty() {
+    let sim = fresh(64 * MIB);
+    for index in 0..1000 {
+        sim.write_file(&path(index), &contents(index, 0, 2 * BLOCK))
+            .unwrap();
+    }
+    for index in (0..1000).step_by(2) {
+        sim.unlink(&path(index)).unwrap();
+    }
+    sim.sync().unwrap();
+    let before = sim.disk().counts();
+    assert!(!sim.clean());
+    assert_eq!(sim.disk().counts().writes, before.writes);
+    assert_eq!(sim.disk().counts().reads, before.reads);
+}
+
+#[test]
+fn a_power_cut_at_any_point_of_cleaning_loses_nothing() {
+    let sim = fresh(64 * MIB);
+    let files = churned(&sim, 7);
+    sim.disk().record();
+    clean(&sim);
+    // What was freed is used again.
+    sim.write_file(b"/last", &contents(0, 99, 500 * BLOCK))
+        .unwrap();
+    sim.sync().unwrap();
+    assert!(number(&sim, "cleaned_blocks") > 0);
+    let recording = sim.disk().recording();
+    let count = recording.changes.len();
+    for cut in (0..=count).step_by(count.div_ceil(150)) {
+        let left: Image = recording.crash(cut, cut as u64);
+        let crashed: Mounted = Sim::mount(SimDisk::from_image(left), 1).unwrap();
+        verify(&crashed, &files);
+        assert_no_errors(&crashed);
+        check(&crashed.unmount().unwrap());
+    }
+}
+
+#[test]
+fn files_without_names_and_preallocated_space_and_holes_survive() {
+    let sim = fresh(64 * MIB);
+    let odd = sim.create(b"/odd", 0o644).unwrap();
+    let unnamed = sim.create(b"/unnamed", 0o644).unwrap();
+    let mut holes = vec![0; 64 * BLOCK as usize];
+    for at in (0..64).step_by(2) {
+        let data = contents(1, at, BLOCK);
+        sim.write(&odd, at * BLOCK, &data).unwrap();
+        holes[(at * BLOCK) as usize..][..BLOCK as usize].copy_from_slice(&data);
+        sim.write(&unnamed, at * BLOCK, &data).unwrap();
+    }
+    let keep_size = FallocateMode::Allocate { keep_size: true };
+    sim.fallocate(&odd, keep_size, 0, 128 * BLOCK).unwrap();
+    sim.unlink(b"/unnamed").unwrap();
+    let files = churned(&sim, 3);
+    clean(&sim);
+    assert!(number(&sim, "cleaned_blocks") > 0);
+    verify(&sim, &files);
+    assert_eq!(
+        sim.read_file(b"/odd").unwrap()[..63 * BLOCK as usize],
+        holes[..63 * BLOCK as usize]
+    );
+    let found = sim.read(&unnamed, 0, 63 * BLOCK as usize).unwrap();
+    assert!(found == holes[..found.len()]);
+    sim.close(odd);
+    sim.close(unnamed);
+    assert_no_errors(&sim);
+    check(&sim.unmount().unwrap());
+}
+
+#[test]
+fn a_block_with_a_wrong_checksum_stays_where_it_is() {
+    let disk = formatted(64 * MIB);
+    let sim: Mounted = Sim::mount(disk, 1).unwrap();
+    let files = churned(&sim, 5);
+    let disk = sim.unmount().unwrap();
+    // A bit of every data block is turned over, whoever it belongs to.
+    let mut image = disk.image();
+    let sim: Mounted = Sim::mount(disk, 1).unwrap();
+    for (file, index) in files.iter().zip(0..) {
+        let Some((_, len)) = *file else { continue };
+        let ino = sim.stat(&path(index)).unwrap().ino;
+        sim.fs().load(ino).unwrap();
+        for at in (0..len).step_by(BLOCK as usize) {
+            let mapping = sim.fs().map(ino, at, BLOCK, false).unwrap();
+            let bento_api::MappingKind::Mapped { address_bytes } = mapping.kind else {
+                panic!("{mapping:?}")
+            };
+            let mut block = [0; BLOCK as usize];
+            image.read(address_bytes, &mut block);
+            block[0] ^= 1;
+            image.write(address_bytes, &block);
+        }
+        sim.fs().forget(ino);
+    }
+    let live = number(&sim, "live_blocks");
+    let sim: Mounted = Sim::mount(SimDisk::from_image(image), 1).unwrap();
+    clean(&sim);
+    assert_eq!(number(&sim, "cleaned_blocks"), 0, "nothing may be moved");
+    assert_eq!(number(&sim, "live_blocks"), live);
+    let errors = number(&sim, "errors");
+    assert!(errors > 0);
+    assert!(!sim.clean());
+    assert_eq!(
+        number(&sim, "errors"),
+        errors,
+        "each segment is reported once"
+    );
+    sim.write_file(b"/new", b"still writable").unwrap();
+}
+
+#[test]
+fn a_write_that_fails_ends_cleaning_and_changes_nothing() {
+    let sim = fresh(64 * MIB);
+    let files = churned(&sim, 6);
+    let mut failed = false;
+    for countdown in 0..3 {
+        sim.disk()
+            .fail(bento_sim::Operation::Write, countdown, false);
+        failed |= !sim.clean();
+        sim.disk().heal();
+    }
+    assert!(failed || number(&sim, "cleaned_blocks") > 0);
+    clean(&sim);
+    if sim.fs().statfs().is_ok() {
+        verify(&sim, &files);
+        check(&sim.unmount().unwrap());
+    }
+}
