@@ -115,7 +115,7 @@ impl Place {
 
     /// Puts others in the place of some of them.
     pub(crate) fn put<E: Env>(
-        &self,
+        self,
         tx: &Tx<'_, E>,
         state: &mut State,
         (from, to): (usize, usize),

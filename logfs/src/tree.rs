@@ -112,6 +112,44 @@ impl Node<'_> {
     fn child(&self, index: usize) -> Option<u64> {
         self.record(index).and_then(|r| r.get(8..)).map(key_of)
     }
+
+    /// The change that puts other records in the place of `from..to`.
+    fn edit(&self, (from, to): (usize, usize), records: &[u8]) -> Result<Edit> {
+        let put = records.len() / self.record_bytes;
+        // If there are as many as before, what stands behind them stays where it is.
+        let behind = match put == to - from {
+            true => self.count,
+            false => to,
+        };
+        let behind = behind * self.record_bytes..self.count * self.record_bytes;
+        let behind = self.bytes.get(behind).ok_or(Errno::EUCLEAN)?;
+        Ok(Edit {
+            offset: HEADER_BYTES + from * self.record_bytes,
+            bytes: [records, behind].concat(),
+            count: self.count - (to - from) + put,
+        })
+    }
+
+    /// The change that takes out a record, of at least two.
+    fn without(&self, index: usize) -> Result<Edit> {
+        if self.level == 0 || index > 0 {
+            return self.edit((index, index + 1), &[]);
+        }
+        // What was below the first branch may come again: the next one takes over.
+        let child = self.child(1).ok_or(Errno::EUCLEAN)?;
+        let first = Branch {
+            key: self.key(0).into(),
+            child: child.into(),
+        };
+        self.edit((0, 2), bytemuck::bytes_of(&first))
+    }
+}
+
+/// A change to a node: how many records it has then, and which bytes differ.
+struct Edit {
+    count: usize,
+    offset: usize,
+    bytes: Vec<u8>,
 }
 
 impl Tree {
@@ -275,19 +313,26 @@ impl Tree {
     pub(crate) fn replace<E: Env>(
         &self,
         tx: &Tx<'_, E>,
-        leaf: &Leaf,
-        (from, to): (usize, usize),
+        leaf: Leaf,
+        range: (usize, usize),
         records: &[u8],
     ) -> Result<()> {
-        let offset = HEADER_BYTES + from * self.record_bytes;
-        let put = records.len() / self.record_bytes;
-        if put == to - from {
-            return tx.write(leaf.address, self.kind, offset, records);
-        }
-        let behind = leaf.records()?.get(to * self.record_bytes..);
-        let tail = [records, behind.ok_or(Errno::EUCLEAN)?].concat();
-        self.store_count(tx, leaf.address, leaf.count - (to - from) + put)?;
-        tx.write(leaf.address, self.kind, offset, &tail)
+        let node = Node {
+            level: 0,
+            count: leaf.count,
+            bytes: leaf.records()?,
+            record_bytes: leaf.record_bytes,
+        };
+        let edit = node.edit(range, records)?;
+        let address = leaf.address;
+        drop(leaf);
+        self.apply(tx, address, &edit)
+    }
+
+    /// Changes a node. Its page must not be held: it would be copied.
+    fn apply<E: Env>(&self, tx: &Tx<'_, E>, address: u64, edit: &Edit) -> Result<()> {
+        self.store_count(tx, address, edit.count)?;
+        tx.write(address, self.kind, edit.offset, &edit.bytes)
     }
 
     /// Adds a record, or replaces the one with its key.
@@ -314,23 +359,26 @@ impl Tree {
             } else {
                 step.index + 1
             };
+            let replaced = (index, index + usize::from(exact));
+            let capacity = if level == 0 {
+                leaf_capacity(self.record_bytes)
+            } else {
+                BRANCHES_PER_NODE
+            };
+            let count = node.count + usize::from(!exact);
+            if count <= capacity {
+                let edit = node.edit(replaced, &record)?;
+                let address = step.address;
+                drop(step);
+                return self.apply(tx, address, &edit);
+            }
             let mut records = node
                 .bytes
                 .get(..node.count * node.record_bytes)
                 .ok_or(Errno::EUCLEAN)?
                 .to_vec();
             let at = index * node.record_bytes;
-            let replaced = if exact { at + node.record_bytes } else { at };
-            records.splice(at..replaced, record.iter().copied());
-            let capacity = if level == 0 {
-                leaf_capacity(self.record_bytes)
-            } else {
-                BRANCHES_PER_NODE
-            };
-            let count = records.len() / node.record_bytes;
-            if count <= capacity {
-                return self.store(tx, step.address, &records, node.record_bytes);
-            }
+            records.splice(at..at, record.iter().copied());
             // Appending leaves full nodes behind; anything else splits in halves.
             let kept = if index + 1 == count {
                 count - 1
@@ -379,21 +427,10 @@ impl Tree {
             }
             is_leaf = false;
             if node.count > 1 {
-                let mut records = node
-                    .bytes
-                    .get(..node.count * node.record_bytes)
-                    .ok_or(Errno::EUCLEAN)?
-                    .to_vec();
-                let at = step.index * node.record_bytes;
-                let lowest = node.key(0);
-                records.drain(at..at + node.record_bytes);
-                if node.level > 0 && step.index == 0 {
-                    // What was below the first branch may come again: the next one takes over.
-                    if let Some(first) = records.get_mut(..8) {
-                        first.copy_from_slice(&lowest.to_le_bytes());
-                    }
-                }
-                self.store(tx, step.address, &records, node.record_bytes)?;
+                let edit = node.without(step.index)?;
+                let address = step.address;
+                drop(step);
+                self.apply(tx, address, &edit)?;
                 self.collapse(fs, tx)?;
                 return Ok(true);
             }
@@ -437,14 +474,8 @@ impl Tree {
         while let Some(step) = path.pop() {
             let node = self.node(fs, step.address, &step.page)?;
             if node.count > 1 {
-                let mut records = node
-                    .bytes
-                    .get(..node.count * node.record_bytes)
-                    .ok_or(Errno::EUCLEAN)?
-                    .to_vec();
-                let at = step.index * node.record_bytes;
-                records.drain(at..at + node.record_bytes);
-                return self.store(tx, step.address, &records, node.record_bytes);
+                let edit = node.edit((step.index, step.index + 1), &[])?;
+                return self.apply(tx, step.address, &edit);
             }
             self.free_node(fs, tx, step.address)?;
         }

@@ -151,10 +151,13 @@ impl<E: Env> Cache<E> {
     fn expect_kind(&self, page: Arc<Page>, address: u64, kind: BlockKind) -> Result<Arc<Page>> {
         match block::check_header(page.bytes(), kind, &self.uuid, address) {
             Ok(()) => Ok(page),
-            Err(fault) => Err(self
-                .reporter
-                .corrupt(format_args!("{} {address}: {fault}", kind.name()))),
+            Err(fault) => Err(self.damaged(address, kind, fault)),
         }
+    }
+
+    fn damaged(&self, address: u64, kind: BlockKind, fault: impl core::fmt::Display) -> Errno {
+        self.reporter
+            .corrupt(format_args!("{} {address}: {fault}", kind.name()))
     }
 
     fn load(&self, address: u64, kind: BlockKind) -> Result<Arc<Page>> {
@@ -183,15 +186,11 @@ impl<E: Env> Cache<E> {
 
     /// Reads a block from the device and checks it.
     fn fetch(&self, address: u64, kind: BlockKind) -> Result<Page> {
-        let damaged = |why: &dyn core::fmt::Display| {
-            self.reporter
-                .corrupt(format_args!("{} {address}: {why}", kind.name()))
-        };
         let offset_bytes = address
             .checked_mul(BLOCK_BYTES as u64)
             .ok_or(Errno::EUCLEAN)?;
         if offset_bytes >= self.env.device().geometry().size_bytes {
-            return Err(damaged(&"beyond the device"));
+            return Err(self.damaged(address, kind, "beyond the device"));
         }
         let mut page = Page::zeroed();
         let buffer = page.bytes_mut();
@@ -201,7 +200,7 @@ impl<E: Env> Cache<E> {
         }])?;
         match block::verify(page.bytes(), kind, &self.uuid, address) {
             Ok(()) => Ok(page),
-            Err(fault) => Err(damaged(&fault)),
+            Err(fault) => Err(self.damaged(address, kind, fault)),
         }
     }
 
@@ -217,12 +216,24 @@ impl<E: Env> Cache<E> {
         debug_assert!(offset >= block::CHECKSUM_RANGE.end);
         let end = offset.checked_add(bytes.len()).ok_or(Errno::EUCLEAN)?;
         loop {
-            self.read(address, kind)?;
             let mut shard = self.shard(address)?;
-            let Shard { map, changed, .. } = &mut *shard;
+            let Shard {
+                map,
+                changed,
+                lookups,
+                ..
+            } = &mut *shard;
             let Some(entry) = map.get_mut(&address) else {
+                lookups.misses += 1;
+                drop(shard);
+                self.load(address, kind)?;
                 continue;
             };
+            lookups.hits += 1;
+            if let Err(fault) = block::check_header(entry.page.bytes(), kind, &self.uuid, address) {
+                drop(shard);
+                return Err(self.damaged(address, kind, fault));
+            }
             let old = entry.page.bytes().get(offset..end).ok_or(Errno::EUCLEAN)?;
             let first = entry.changes.is_none();
             let mut before = None;

@@ -5,6 +5,7 @@ use crate::LogFs;
 use crate::cache::Page;
 use crate::inode::State;
 use crate::tx::Tx;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{Env, Errno, Result};
 use core::mem::offset_of;
@@ -59,54 +60,67 @@ pub(super) fn format<E: Env>(tx: &Tx<'_, E>, address: u64) -> Result<()> {
     write(tx, address, HEADER_BYTES, bytemuck::bytes_of(&free))
 }
 
-/// Adds an entry if there is room for it, and returns its offset.
+/// Free space in a block.
+struct Room {
+    offset: usize,
+    bytes: usize,
+    /// The entry before it, which has given it away, and what that entry keeps.
+    giver: Option<(usize, usize)>,
+}
+
+fn find_room(page: &Page, need: usize) -> core::result::Result<Option<Room>, Fault> {
+    for entry in dir::entries(page.bytes()) {
+        let entry = entry.map_err(Fault::Malformed)?;
+        let taken = match entry.ino {
+            0 => 0,
+            _ => entry_bytes(entry.name.len()),
+        };
+        let bytes = entry.entry_bytes - taken;
+        if bytes >= need {
+            return Ok(Some(Room {
+                offset: entry.offset + taken,
+                bytes,
+                giver: (taken > 0).then_some((entry.offset, taken)),
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// Adds an entry if there is room for it, and returns its offset. (The page of a block that is about
+/// to be written is let go before, here and below: while somebody holds it, writing copies it.)
 pub(super) fn insert<E: Env>(
     tx: &Tx<'_, E>,
     address: u64,
-    page: &Page,
+    page: Arc<Page>,
     name: &[u8],
     ino: u64,
     dirent_type: u8,
 ) -> core::result::Result<Option<usize>, Fault> {
     let need = entry_bytes(name.len());
-    for entry in dir::entries(page.bytes()) {
-        let entry = entry.map_err(Fault::Malformed)?;
-        let taken = if entry.ino == 0 {
-            0
-        } else {
-            entry_bytes(entry.name.len())
-        };
-        let room = entry.entry_bytes - taken;
-        if room < need {
-            continue;
-        }
-        let offset = entry.offset + taken;
-        // What is left behind the new entry stays free if an entry fits there.
-        let rest = room - need;
-        let (bytes, rest) = if rest >= ENTRY_BYTES_MIN {
-            (need, rest)
-        } else {
-            (room, 0)
-        };
-        let mut image = Vec::with_capacity(need + ENTRY_HEAD_BYTES);
-        image.extend_from_slice(bytemuck::bytes_of(&head(
-            ino,
-            bytes,
-            name.len(),
-            dirent_type,
-        )));
-        image.extend_from_slice(name);
-        if rest > 0 {
-            image.resize(need, 0);
-            image.extend_from_slice(bytemuck::bytes_of(&head(0, rest, 0, 0)));
-        }
-        write(tx, address, offset, &image)?;
-        if taken > 0 {
-            write_len(tx, address, entry.offset, taken)?;
-        }
-        return Ok(Some(offset));
+    let Some(room) = find_room(&page, need)? else {
+        return Ok(None);
+    };
+    drop(page);
+    // What is left behind the new entry stays free if an entry fits there.
+    let rest = room.bytes - need;
+    let (bytes, rest) = match rest >= ENTRY_BYTES_MIN {
+        true => (need, rest),
+        false => (room.bytes, 0),
+    };
+    let mut image = Vec::with_capacity(need + ENTRY_HEAD_BYTES);
+    let head_of_new = head(ino, bytes, name.len(), dirent_type);
+    image.extend_from_slice(bytemuck::bytes_of(&head_of_new));
+    image.extend_from_slice(name);
+    if rest > 0 {
+        image.resize(need, 0);
+        image.extend_from_slice(bytemuck::bytes_of(&head(0, rest, 0, 0)));
     }
-    Ok(None)
+    write(tx, address, room.offset, &image)?;
+    if let Some((offset, taken)) = room.giver {
+        write_len(tx, address, offset, taken)?;
+    }
+    Ok(Some(room.offset))
 }
 
 /// Makes an entry free space and joins it with what is free before and behind it. Returns whether
@@ -114,9 +128,18 @@ pub(super) fn insert<E: Env>(
 pub(super) fn remove<E: Env>(
     tx: &Tx<'_, E>,
     address: u64,
-    page: &Page,
+    page: Arc<Page>,
     offset: usize,
 ) -> core::result::Result<bool, Fault> {
+    let (start, bytes) = freed_by(&page, offset)?;
+    drop(page);
+    let free = head(0, bytes, 0, 0);
+    write(tx, address, start, bytemuck::bytes_of(&free))?;
+    Ok(bytes == BLOCK_BYTES - HEADER_BYTES)
+}
+
+/// The free space, as offset and length, that there will be when an entry has gone.
+fn freed_by(page: &Page, offset: usize) -> core::result::Result<(usize, usize), Fault> {
     let mut before: Option<Entry<'_>> = None;
     let mut entries = dir::entries(page.bytes());
     while let Some(entry) = entries.next().transpose().map_err(Fault::Malformed)? {
@@ -128,14 +151,7 @@ pub(super) fn remove<E: Env>(
         let free_behind = behind.filter(|e| e.ino == 0).map_or(0, |e| e.entry_bytes);
         let free_before = before.filter(|e| e.ino == 0);
         let start = free_before.map_or(offset, |e| e.offset);
-        let bytes = offset + entry.entry_bytes + free_behind - start;
-        write(
-            tx,
-            address,
-            start,
-            bytemuck::bytes_of(&head(0, bytes, 0, 0)),
-        )?;
-        return Ok(bytes == BLOCK_BYTES - HEADER_BYTES);
+        return Ok((start, offset + entry.entry_bytes + free_behind - start));
     }
     Err(Fault::Malformed(offset))
 }
@@ -144,12 +160,13 @@ pub(super) fn remove<E: Env>(
 pub(super) fn replace<E: Env>(
     tx: &Tx<'_, E>,
     address: u64,
-    page: &Page,
+    page: Arc<Page>,
     offset: usize,
     ino: u64,
     dirent_type: u8,
 ) -> core::result::Result<(), Fault> {
     let entry = dir::entry_at(page.bytes(), offset).ok_or(Fault::Malformed(offset))?;
     let new = head(ino, entry.entry_bytes, entry.name.len(), dirent_type);
+    drop(page);
     Ok(write(tx, address, offset, bytemuck::bytes_of(&new))?)
 }

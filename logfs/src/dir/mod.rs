@@ -134,7 +134,7 @@ fn place<E: Env>(
         let Ok((address, page)) = read_block(fs, state, file_block) else {
             continue;
         };
-        let placed = block::insert(tx, address, &page, name, ino, dirent_type)
+        let placed = block::insert(tx, address, page, name, ino, dirent_type)
             .map_err(|fault| fault.report(fs, state, file_block))?;
         if let Some(offset) = placed {
             return Ok(position(file_block, offset));
@@ -143,7 +143,7 @@ fn place<E: Env>(
     }
     let file_block = append_block(fs, tx, state)?;
     let (address, page) = read_block(fs, state, file_block)?;
-    let placed = block::insert(tx, address, &page, name, ino, dirent_type)
+    let placed = block::insert(tx, address, page, name, ino, dirent_type)
         .map_err(|fault| fault.report(fs, state, file_block))?;
     placed
         .map(|offset| position(file_block, offset))
@@ -191,7 +191,7 @@ pub(crate) fn remove<E: Env>(
 ) -> Result<()> {
     let (file_block, offset) = split_position(found.position);
     let (address, page) = read_block(fs, state, file_block)?;
-    let is_empty = block::remove(tx, address, &page, offset)
+    let is_empty = block::remove(tx, address, page, offset)
         .map_err(|fault| fault.report(fs, state, file_block))?;
     if state.disk.dir_index.get() != 0 {
         index::remove(fs, tx, state, name, found.position)?;
@@ -249,7 +249,7 @@ pub(crate) fn replace<E: Env>(
 ) -> Result<()> {
     let (file_block, offset) = split_position(found.position);
     let (address, page) = read_block(fs, state, file_block)?;
-    block::replace(tx, address, &page, offset, ino, dirent_type)
+    block::replace(tx, address, page, offset, ino, dirent_type)
         .map_err(|fault| fault.report(fs, state, file_block))
 }
 

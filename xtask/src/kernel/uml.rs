@@ -50,6 +50,11 @@ const SOURCE: &[Dependency] = &[
     dependency("tar", "tar"),
 ];
 
+/// What is changed in the source.
+const PATCH: &str = include_str!("../../kernels/uml.patch");
+
+const PATCHING: &[Dependency] = &[dependency("patch", "patch")];
+
 /// What it takes to build a kernel from its source.
 pub(crate) const BUILD: &[Dependency] = &[
     dependency("cc", "gcc"),
@@ -64,13 +69,14 @@ pub(crate) fn find_or_build(flavour: Flavour) -> Result<Installed> {
     deps::need(BUILD)?;
     let source = source()?;
     let options = flavour.options();
+    let inputs = [options, PATCH].concat();
     let name = format!(
         "{}-{}-{:08x}",
         flavour.name(),
         source.version,
-        crc32fast::hash(options.as_bytes())
+        crc32fast::hash(inputs.as_bytes())
     );
-    let dir = built_once(&name, |dir| build(&source.dir, options, dir))?;
+    let dir = built_once(&name, |dir| build(&patched(&source)?, options, dir))?;
     let release = fs::read_to_string(dir.join("include/config/kernel.release"))
         .with_context(|| format!("{} is damaged; delete it", dir.display()))?;
     Ok(Installed {
@@ -114,6 +120,33 @@ pub(crate) fn source() -> Result<Source> {
         .map(drop)
     })?;
     Ok(Source { dir, version })
+}
+
+/// The source with our patch: a copy that shares all other files with the original.
+fn patched(source: &Source) -> Result<PathBuf> {
+    deps::need(PATCHING)?;
+    let hash = crc32fast::hash(PATCH.as_bytes());
+    let name = format!("linux-source-{}-patched-{hash:08x}", source.version);
+    built_once(&name, |dir| {
+        let patch = dir.join("uml.patch");
+        step(
+            "Copying the kernel's source",
+            Command::new("cp")
+                .args(["--archive", "--link"])
+                .arg(source.dir.join("."))
+                .arg(dir),
+        )?;
+        fs::write(&patch, PATCH)?;
+        step(
+            "Patching user-mode Linux",
+            Command::new("patch")
+                .args(["--strip=1", "--directory"])
+                .arg(dir)
+                .arg("--input")
+                .arg(&patch),
+        )
+        .map(drop)
+    })
 }
 
 fn build(source: &Path, options: &str, dir: &Path) -> Result<()> {
