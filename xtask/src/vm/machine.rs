@@ -2,6 +2,7 @@
 
 use super::console;
 use super::disk::Disk;
+use super::processor::Processor;
 use super::streams::Streams;
 use super::{qemu, uml};
 use crate::command::{cannot_run, last_lines};
@@ -134,9 +135,12 @@ impl Machine {
         fs::create_dir(&control)?;
         let disks = self.open_disks(&run)?;
         let mut spec = self.spec(workspace, &control, command)?;
+        // Claimed until the machine has ended.
+        let processor;
         let mut machine = match self.kernel {
             Kernel::Uml | Kernel::UmlDebug => {
-                uml::boot(&kernel, &self.hardware, &run, &disks, &spec)?
+                processor = Processor::claim(&run.cache)?;
+                uml::boot(&kernel, &self.hardware, &run, &processor, &disks, &spec)?
             }
             Kernel::Stock => {
                 spec.host_root = Some(qemu::host_root());

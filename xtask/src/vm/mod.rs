@@ -4,6 +4,7 @@ pub(crate) mod console;
 pub(crate) mod disk;
 mod initramfs;
 pub(crate) mod machine;
+mod processor;
 mod qemu;
 mod streams;
 mod uml;

@@ -1,6 +1,7 @@
 //! User-mode Linux as a machine: one process whose root directory is the host's.
 
 use super::machine::{Hardware, Run};
+use super::processor::Processor;
 use super::streams::{CONSOLE_FD, STDERR_FD, STDIN_FD, STDOUT_FD};
 use crate::kernel::Installed;
 use anyhow::{Result, bail};
@@ -43,6 +44,7 @@ pub(super) fn boot(
     kernel: &Installed,
     hardware: &Hardware,
     run: &Run,
+    processor: &Processor,
     disks: &[PathBuf],
     spec: &Spec,
 ) -> Result<Command> {
@@ -53,7 +55,8 @@ pub(super) fn boot(
     std::fs::write(&spec_file, serde_json::to_vec(spec)?)?;
     // The process must not outlive us, however we end.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]).arg(&kernel.image);
+    command.args(["--pdeathsig", "KILL", "taskset", "--cpu-list"]);
+    command.arg(processor.number.to_string()).arg(&kernel.image);
     command
         .arg(format!("mem={}M", hardware.mem_bytes >> 20))
         .args(["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"])
