@@ -255,7 +255,7 @@ impl<E: Env> LogFs<E> {
             let len = found.len_bytes / BLOCK_BYTES as u64;
             let skipped = at - piece.file_block;
             let address_bytes = (piece.start + skipped) * BLOCK_BYTES as u64;
-            if found.kind == (MappingKind::Mapped { address_bytes }) {
+            if found.kind == (MappingKind::Mapped { address_bytes }) || planted!(MovedUnverified) {
                 let range = skipped as usize..(skipped + len) as usize;
                 parts.push(Piece {
                     start: piece.start + skipped,
@@ -498,12 +498,16 @@ impl<E: Env> LogFs<E> {
         extent::remove(self, tx, state, (from, to), usize::MAX, |_, extent| {
             let run = (extent.start.get(), extent.len.get());
             self.space.free_moved(tx, run)?;
-            old.push(run);
+            if !planted!(MovedReusedEarly) {
+                old.push(run);
+            }
             Ok(())
         })?;
         let owner = state.owner();
         self.space.commit_data(tx, copy, age, owner, from, stored)?;
-        tx.claim(copy.0, sums);
+        if !planted!(MovedUnclaimed) {
+            tx.claim(copy.0, sums);
+        }
         let blocks = &self.cleaning.blocks;
         blocks.fetch_add(copy.1.into(), Ordering::Relaxed);
         extent::insert(self, tx, state, Extent::new(from, copy.0, copy.1))

@@ -44,6 +44,12 @@ mutants! {
     DataReusedEarly,
     /// Freed metadata blocks are used again at once.
     MetadataReusedEarly,
+    /// A moved block is used again before its move is durable.
+    MovedReusedEarly,
+    /// Data is moved without asking whether it is still the file's.
+    MovedUnverified,
+    /// Records claim no data that was moved.
+    MovedUnclaimed,
     /// The orphan list does not learn of inodes without names.
     OrphanForgotten,
     /// A rename to another directory is two transactions.

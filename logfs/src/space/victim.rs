@@ -166,7 +166,9 @@ impl<E: Env> Space<E> {
         let mut state = self.state.lock();
         let (segment, range) = self.locate(run)?;
         self.set_live(tx, &mut state, run, false)?;
-        state.set_busy(&self.layout, segment, range, true);
+        if !planted!(MovedReusedEarly) {
+            state.set_busy(&self.layout, segment, range, true);
+        }
         Ok(())
     }
 }

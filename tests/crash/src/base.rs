@@ -32,7 +32,8 @@ impl Bases {
         let full_disk = full(&small, "full", false)?;
         let mixed = full(&small, "mixed", true)?;
         let aged = aged(&small)?;
-        let bases = vec![small, wrap, full_disk, mixed, aged];
+        let holey = holey(&small)?;
+        let bases = vec![small, wrap, full_disk, mixed, aged, holey];
         Ok(Bases { bases })
     }
 
@@ -186,4 +187,23 @@ fn aged(small: &Base) -> Result<Base> {
         run_all(&mut run, &[Op::path(PathOp::Unlink, path)])?;
     }
     Ok(run.into_base("aged")?)
+}
+
+/// Every segment holds data, blocks that are only set aside and hold what was there before, and
+/// holes, so that there is something to clean.
+fn holey(small: &Base) -> Result<Base> {
+    let mut run = Run::start(small)?;
+    let paths: Vec<String> = (0..44).map(|index| format!("B/old{index}")).collect();
+    for path in &paths {
+        let fill = Op::range(RangeOp::Write, path, 0, 56 * BLOCK_BYTES);
+        let zero = Op::range(RangeOp::Zero, path, 8 * BLOCK_BYTES, 8 * BLOCK_BYTES);
+        run_all(&mut run, &[Op::path(PathOp::Create, path), fill, zero])?;
+    }
+    for path in paths.iter().step_by(2) {
+        run_all(&mut run, &[Op::path(PathOp::Unlink, path)])?;
+    }
+    let base = run.into_base("holey")?;
+    let run = Run::start(&base)?;
+    ensure!(run.sim().clean(), "there is nothing to clean");
+    Ok(base)
 }

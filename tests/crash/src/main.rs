@@ -39,7 +39,7 @@ struct Arguments {
     seed: u64,
 
     /// Only these: all sequences of one or two operations, a sample of three, long ones by chance,
-    /// such as take and free space on full disks
+    /// such as take and free space on full disks, the same while the segment cleaner is at work
     #[arg(long, value_enum)]
     workload: Option<ClassName>,
 
@@ -64,6 +64,7 @@ enum ClassName {
     Three,
     Long,
     Churn,
+    Cleaned,
 }
 
 impl From<ClassName> for Class {
@@ -74,6 +75,7 @@ impl From<ClassName> for Class {
             ClassName::Three => Class::Three,
             ClassName::Long => Class::Long,
             ClassName::Churn => Class::Churn,
+            ClassName::Cleaned => Class::Cleaned,
         }
     }
 }

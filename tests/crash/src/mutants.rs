@@ -35,9 +35,8 @@ pub fn hunt<'a>(
             states: limits.states.min(FIRST_STATES),
             ..*limits
         };
-        // What short workloads don't show, since it takes a full disk, long ones may.
         let long = Limits {
-            class: Some(limits.class.unwrap_or(Class::Churn)),
+            class: Some(limits.class.unwrap_or(shown_by(mutant))),
             ..*limits
         };
         let case = search(&explorer, catalogue, &first, &|| ())
@@ -49,4 +48,15 @@ pub fn hunt<'a>(
             states: explorer.counters.states.load(Ordering::Relaxed),
         }
     })
+}
+
+/// The long workloads that may show a bug if short ones do not.
+fn shown_by(mutant: Mutant) -> Class {
+    match mutant {
+        Mutant::MovedReusedEarly | Mutant::MovedUnverified | Mutant::MovedUnclaimed => {
+            Class::Cleaned
+        }
+        // For those that take a full disk.
+        _ => Class::Churn,
+    }
 }

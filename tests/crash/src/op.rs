@@ -94,6 +94,8 @@ pub enum WholeOp {
     Checkpoint,
     /// Let the time for a commit in the background come.
     Wait,
+    /// A step of the segment cleaner.
+    Clean,
 }
 
 /// One operation.
@@ -156,6 +158,7 @@ const WHOLES: Words<WholeOp> = &[
     ("sync", WholeOp::Sync),
     ("checkpoint", WholeOp::Checkpoint),
     ("wait", WholeOp::Wait),
+    ("clean", WholeOp::Clean),
 ];
 
 fn word<T: PartialEq>(words: Words<T>, op: &T) -> &'static str {

@@ -576,6 +576,10 @@ impl Run {
                 self.sim.background();
                 return Ok(());
             }
+            WholeOp::Clean => {
+                self.sim.clean();
+                return Ok(());
+            }
         }
         self.promise(self.states.len() - 1);
         Ok(())

@@ -62,7 +62,7 @@ impl Mount {
                 }
                 Ok(())
             }
-            Op::Whole(WholeOp::Wait) => Ok(()),
+            Op::Whole(WholeOp::Wait | WholeOp::Clean) => Ok(()),
         })
     }
 

@@ -66,6 +66,8 @@ pub enum Class {
     Long,
     /// Of those, such as take and free space on full disks.
     Churn,
+    /// The same on a disk full of holes, while the segment cleaner is at work.
+    Cleaned,
 }
 
 /// An operation with what is done to synchronise it.
@@ -218,6 +220,11 @@ impl Catalogue {
                 let ops = (0..count).map(|_| churn_op(&mut rng)).collect();
                 Some(by_chance(base, ops))
             }
+            Class::Cleaned => {
+                let count = 10 + rng.below(50);
+                let ops = (0..count).map(|_| cleaned_op(&mut rng)).collect();
+                Some(by_chance("holey", ops))
+            }
         }
     }
 
@@ -230,6 +237,7 @@ impl Catalogue {
         let class = match turn {
             0 | 1 if 2 * round + turn < self.twos() => Class::Two,
             0 | 2 => Class::Three,
+            _ if round % 4 == 3 => Class::Cleaned,
             _ => Class::Long,
         };
         let number = if class == Class::Two {
@@ -244,6 +252,9 @@ impl Catalogue {
 const NAMES: &[&str] = &[
     "foo", "bar", "A/foo", "A/bar", "B/foo", "B/bar", "A", "B", "C", "A/C", "A/C/foo", "lnk",
 ];
+
+/// Files of the disk with holes.
+const OLD: &[&str] = &["B/old1", "B/old3", "B/old5", "B/old7"];
 
 const FILLED: &[&str] = &["B/fill0", "B/fill1", "B/fill2", "B/fill3"];
 
@@ -297,6 +308,23 @@ fn churn_op(rng: &mut Rng) -> Op {
         // On the full disk these have attributes that lie among data.
         14 => Op::number(NumberOp::RemoveXattr, FILLED[rng.below(4) as usize], 0),
         _ => Op::path(PathOp::Fsync, path),
+    }
+}
+
+/// The same while the cleaner is at work, and some space is only set aside.
+fn cleaned_op(rng: &mut Rng) -> Op {
+    let old = OLD[rng.below(4) as usize];
+    match rng.below(16) {
+        0..8 => Op::Whole(WholeOp::Clean),
+        8 => Op::range(
+            RangeOp::AllocateBeyond,
+            "foo",
+            0,
+            4096 * (1 + rng.below(64)),
+        ),
+        9 => Op::path(PathOp::Unlink, old),
+        10 => Op::range(RangeOp::Write, old, 4096, 8192),
+        _ => churn_op(rng),
     }
 }
 
