@@ -48,6 +48,19 @@ impl FileSystem {
         Ok(())
     }
 
+    /// Makes an empty one with nothing but defaults.
+    pub(crate) fn make_as_users_do(self, image: &Path) -> Result<()> {
+        let (name, options): (_, &[&str]) = match self {
+            FileSystem::Raw => return Ok(()),
+            FileSystem::Logfs | FileSystem::LogfsFuse => ("mkfs.logfs", &["-q", "-F"]),
+            FileSystem::Ext4 | FileSystem::Ext4Journal => ("mkfs.ext4", &["-q", "-F"]),
+            FileSystem::Xfs => ("mkfs.xfs", &["-q", "-f"]),
+            FileSystem::F2fs => ("mkfs.f2fs", &["-q", "-f"]),
+        };
+        run(program(name, options).arg(image))?;
+        Ok(())
+    }
+
     /// Mounts it.
     pub(crate) fn mount(self, device: &Path, directory: &Path) -> Result<()> {
         let mut command = match self {

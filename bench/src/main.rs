@@ -6,6 +6,7 @@ mod counters;
 mod device;
 mod file_system;
 mod input;
+mod memory;
 mod program;
 mod stage;
 mod threads;
@@ -96,5 +97,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let device = device::Device::open(device, arguments.flush_cost, arguments.write_cost)?;
+    memory::touch()?;
     turns::take(&device, &workloads, arguments)
 }

@@ -41,6 +41,14 @@ pub(super) fn all(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
     )?;
     let amplification = stage.written_bytes() as f64 / churned_bytes as f64;
     stage.note("write-amplification", amplification, Unit::Amplification);
+    let space = rustix::fs::statvfs(stage.directory())?;
+    let free_bytes = space.f_bfree * space.f_frsize;
+    let taken_bytes = capacity_bytes.saturating_sub(tenants.used_bytes + free_bytes);
+    stage.note(
+        "space-beside-data",
+        taken_bytes as f64 / f64::from(1 << 20),
+        Unit::Mebibytes,
+    );
     steps(stage, &mut tenants, capacity_bytes / 20)
 }
 

@@ -5,6 +5,7 @@ mod aged;
 mod append;
 mod data;
 mod fio;
+mod footprint;
 mod names;
 mod personality;
 mod recovery;
@@ -129,6 +130,8 @@ const WORKLOADS: &[Workload] = &[
     workload("webserver", "a web server: files read, one log appended to (Filebench)", Full, FileSystems, personality::webserver),
     workload("aged", "a disk filled to 80 % and churned", Full, FileSystems, aged::all),
     workload("mount-after-crash", "mount a file system that was shut down with a full log", Full, InKernel, recovery::mount_after_crash),
+    workload("memory", "memory that a mount takes, empty and after looking at many files", Full, FileSystems, footprint::mounted_memory),
+    workload("make-large", "mkfs of 1 TiB, in a sparse file", Full, InKernel, footprint::make_large),
     workload("check", "fsck of many small files", Full, LogfsAndExt4, recovery::check),
 ];
 

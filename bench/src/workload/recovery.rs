@@ -10,7 +10,8 @@ use std::path::Path;
 
 /// XFS_IOC_GOINGDOWN with XFS_FSOP_GOING_FLAGS_NOLOGFLUSH.
 const SHUT_DOWN: &str = r#"open(my $directory, "<", $ARGV[0]) or die "$!\n";
-    ioctl($directory, 0x8004587d, pack("L", 2)) or die "shutdown: $!\n""#;
+    my $flags = pack("L", 2);
+    ioctl($directory, 0x8004587d, $flags) or die "shutdown: $!\n""#;
 
 pub(super) fn mount_after_crash(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
     let count = stage.scaled(100_000, 2000);
@@ -57,7 +58,8 @@ pub(super) fn check(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
     Ok(())
 }
 
-fn make_small_files(root: &Path, count: usize) -> Result<()> {
+/// Makes files of a few bytes, 500 in a directory.
+pub(super) fn make_small_files(root: &Path, count: usize) -> Result<()> {
     for number in 0..count {
         let directory = root.join(format!("{}", number / 500));
         if number % 500 == 0 {

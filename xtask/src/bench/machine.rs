@@ -1,6 +1,6 @@
 //! The machines in which it is measured.
 
-use super::{Arguments, Suite};
+use super::{Arguments, Cost, Suite};
 use crate::command::step;
 use crate::input::Input;
 use crate::kernel::Kernel;
@@ -79,13 +79,15 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Measures all workloads on a device whose flushes cost so much, and adds to the samples; whether
-    /// all went well.
-    pub(super) fn measure(&self, flush_cost_us: u32) -> Result<bool> {
-        let flush_cost = format!("--flush-cost={flush_cost_us}");
+    /// Measures all workloads on a device of such cost, and adds to the samples; whether all went well.
+    pub(super) fn measure(&self, cost: Cost) -> Result<bool> {
+        let cost = [
+            format!("--flush-cost={}", cost.flush_us),
+            format!("--write-cost={}", cost.write_us),
+        ];
         let mut all_worked = true;
-        for workloads in self.machines(&flush_cost)? {
-            let mut options = vec![flush_cost.clone()];
+        for workloads in self.machines(&cost)? {
+            let mut options = cost.to_vec();
             options.extend(workloads.iter().map(|name| format!("--workload={name}")));
             all_worked &= self.boot(&options)?;
         }
@@ -93,9 +95,10 @@ impl<'a> Bench<'a> {
     }
 
     /// Which workloads run in which machine. Each gets a fresh one, unless booting takes long.
-    fn machines(&self, flush_cost: &str) -> Result<Vec<Vec<String>>> {
+    fn machines(&self, cost: &[String]) -> Result<Vec<Vec<String>>> {
         let mut list = Command::new(&self.program);
-        list.args(["--list", flush_cost, "--suite", self.suite()?.as_str()]);
+        list.args(["--list", "--suite", self.suite()?.as_str()]);
+        list.args(cost);
         list.args(
             self.arguments
                 .workload

@@ -24,7 +24,8 @@ use tempfile::TempDir;
 /// Writes DIR/samples.jsonl (every measurement), DIR/results.json (a row for each step of a workload on
 /// each file system: all runs, their median, flushes, writes and bytes that reached the device, processor
 /// time, and the ratio to ext4, above 1 = better than ext4) and DIR/report.html. The disk is in memory;
-/// workloads that wait for the device run a second time on one whose flushes take a millisecond.
+/// workloads that wait for the device run again on one whose flushes take a millisecond, and on one whose
+/// writes take 20 microseconds as well.
 /// Nothing else should run on the host meanwhile.
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -75,8 +76,29 @@ enum Suite {
     Full,
 }
 
-/// What a flush costs where it costs something: that of a fast disk, in microseconds.
-const FLUSH_COST_US: u32 = 1000;
+/// What each flush and each write of a device costs beside the work itself, in microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    flush_us: u32,
+    write_us: u32,
+}
+
+/// The disks: memory as it is; one that is slow only in making things durable; and one like a fast
+/// disk, on which writes take their time as well.
+const COSTS: &[Cost] = &[
+    Cost {
+        flush_us: 0,
+        write_us: 0,
+    },
+    Cost {
+        flush_us: 1000,
+        write_us: 0,
+    },
+    Cost {
+        flush_us: 1000,
+        write_us: 20,
+    },
+];
 
 /// Files in the directory of the results.
 const SAMPLES: &str = "samples.jsonl";
@@ -147,8 +169,8 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<bool> {
     let bench = Bench::prepare(workspace, &input, arguments, &samples)?;
     fs::write(arguments.out.join(MACHINE), bench.description()?)?;
     let mut all_worked = true;
-    for flush_cost_us in [0, FLUSH_COST_US] {
-        all_worked &= bench.measure(flush_cost_us)?;
+    for &cost in COSTS {
+        all_worked &= bench.measure(cost)?;
     }
     Ok(all_worked)
 }
