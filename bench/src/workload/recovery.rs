@@ -5,7 +5,7 @@ use crate::program::{program, run};
 use crate::stage::{Stage, Work, drop_caches, sync_file_system};
 use anyhow::{Context, Result};
 use bench_sample::Unit;
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 /// XFS_IOC_GOINGDOWN with XFS_FSOP_GOING_FLAGS_NOLOGFLUSH.
@@ -23,7 +23,7 @@ pub(super) fn mount_after_crash(stage: &mut Stage<'_>, _: Option<&Input>) -> Res
         fs::rename(directory.join(from), directory.join(to))?;
     }
     // The log is full of what is not yet home, and durable.
-    File::open(stage.directory())?.sync_all()?;
+    sync_file_system(stage.directory())?;
     // As a crash would stop it: all of these file systems know XFS's ioctl.
     run(program("perl", ["-e", SHUT_DOWN]).arg(stage.directory()))?;
     stage.unmount()?;

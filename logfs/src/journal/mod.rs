@@ -14,6 +14,7 @@
 //! Lock order: `checkpoint`, `commit`, `state`; then the cache's locks.
 
 mod checkpoint;
+mod force;
 mod record;
 mod ring;
 
@@ -23,7 +24,7 @@ use crate::space::Space;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bento_api::{Device, Env, Errno, Event, Mutex, Result};
+use bento_api::{Env, Errno, Event, Mutex, Result};
 use core::sync::atomic::{AtomicU64, Ordering};
 use logfs_format::log::{LOG_IMAGES_MAX, WINDOW_CLAIMS_MAX};
 use logfs_format::{BLOCK_BYTES, Superblock};
@@ -96,6 +97,8 @@ struct State {
     reserved: u64,
     /// Bytes of the transaction that is being written and does not count as used yet.
     committing: u64,
+    /// Somebody makes everything durable: others wait for that to end.
+    forcing: bool,
     pending: Pending,
 }
 
@@ -162,6 +165,8 @@ pub(crate) struct Journal<E: Env> {
     state: E::Mutex<State>,
     /// A handle was closed, or a drain ended.
     changed: E::Event,
+    /// A force has ended.
+    forced: E::Event,
     commit: E::Mutex<Head>,
     /// Number of the last checkpoint.
     checkpoint: E::Mutex<u64>,
@@ -192,9 +197,11 @@ impl<E: Env> Journal<E> {
                 bytes: 0,
                 reserved: 0,
                 committing: 0,
+                forcing: false,
                 pending: Pending::default(),
             }),
             changed: Event::new(),
+            forced: Event::new(),
             commit: Mutex::new(Head {
                 position: start.position,
                 tail: start.position,
@@ -299,61 +306,6 @@ impl<E: Env> Journal<E> {
             return Ok(());
         }
         self.write_running(parts, &mut head, None)
-    }
-
-    /// Makes a transaction, and all before it, durable.
-    pub(crate) fn force(&self, parts: &Parts<'_, E>, sequence: u64) -> Result<()> {
-        if self.durable.load(Ordering::Acquire) >= sequence {
-            return self.reporter.check_alive();
-        }
-        let mut head = self.commit.lock();
-        if self.durable.load(Ordering::Acquire) >= sequence {
-            count(&self.counters.force_requests);
-            return self.reporter.check_alive();
-        }
-        self.env.trace("log_force_begin", &[("sequence", sequence)]);
-        let forced = self.force_alone(parts, &mut head, sequence);
-        self.env
-            .trace("log_force_end", &[("durable_sequence", self.durable())]);
-        forced
-    }
-
-    fn force_alone(&self, parts: &Parts<'_, E>, head: &mut Head, sequence: u64) -> Result<()> {
-        if self.committed.load(Ordering::Acquire) < sequence {
-            self.write_running(parts, head, None)?;
-        }
-        if self.durable.load(Ordering::Acquire) >= self.committed.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        count(&self.counters.force_requests);
-        count(&self.counters.forces);
-        self.flush_log(parts, head)
-    }
-
-    /// Makes everything durable.
-    pub(crate) fn force_all(&self, parts: &Parts<'_, E>) -> Result<()> {
-        let sequence = self.state.lock().sequence;
-        self.force(parts, sequence)
-    }
-
-    /// Flushes the device, after which all that is committed is durable.
-    fn flush_log(&self, parts: &Parts<'_, E>, head: &mut Head) -> Result<()> {
-        self.reporter.check_alive()?;
-        let target = self.committed.load(Ordering::Acquire);
-        count(&self.counters.flushes);
-        if !planted!(ForceUnflushed) {
-            self.or_shut_down("flushing the device", self.env.device().flush())?;
-        }
-        self.durable.store(target, Ordering::Release);
-        head.claimed_blocks = 0;
-        while let Some((sequence, runs)) = head.freed_data.pop_front() {
-            if sequence > target {
-                head.freed_data.push_front((sequence, runs));
-                break;
-            }
-            parts.space.release_freed(&runs);
-        }
-        Ok(())
     }
 
     fn or_shut_down<T>(&self, what: &str, result: Result<T>) -> Result<T> {

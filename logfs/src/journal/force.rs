@@ -1,0 +1,91 @@
+//! Making transactions durable, many callers at a time.
+
+use super::{Head, Journal, Parts, count};
+use bento_api::{Device, Env, Event, Mutex, Result};
+use core::sync::atomic::Ordering;
+
+impl<E: Env> Journal<E> {
+    /// Makes a transaction, and all before it, durable.
+    ///
+    /// While one caller does that others wait, and find it done when they wake up; or they came too
+    /// late for it, and the first of them to wake up does it for all of those.
+    pub(crate) fn force(&self, parts: &Parts<'_, E>, sequence: u64) -> Result<()> {
+        if self.is_durable(sequence) {
+            return self.reporter.check_alive();
+        }
+        while !self.start_force() {
+            if self.is_durable(sequence) {
+                count(&self.counters.force_requests);
+                return self.reporter.check_alive();
+            }
+        }
+        self.env.trace("log_force_begin", &[("sequence", sequence)]);
+        let forced = self.force_alone(parts, sequence);
+        self.env
+            .trace("log_force_end", &[("durable_sequence", self.durable())]);
+        self.state.lock().forcing = false;
+        self.forced.notify_all();
+        forced
+    }
+
+    /// Makes everything durable.
+    pub(crate) fn force_all(&self, parts: &Parts<'_, E>) -> Result<()> {
+        let sequence = self.state.lock().sequence;
+        self.force(parts, sequence)
+    }
+
+    fn is_durable(&self, sequence: u64) -> bool {
+        self.durable.load(Ordering::Acquire) >= sequence
+    }
+
+    /// Whether the caller is the one to force the log now; if not, another one was, and has ended.
+    fn start_force(&self) -> bool {
+        let mut state = self.state.lock();
+        if !state.forcing {
+            state.forcing = true;
+            return true;
+        }
+        let ticket = self.forced.ticket();
+        drop(state);
+        self.forced.wait(ticket);
+        false
+    }
+
+    fn force_alone(&self, parts: &Parts<'_, E>, sequence: u64) -> Result<()> {
+        let mut head = self.commit.lock();
+        // A checkpoint may have been faster.
+        if self.is_durable(sequence) {
+            count(&self.counters.force_requests);
+            return self.reporter.check_alive();
+        }
+        if self.committed.load(Ordering::Acquire) < sequence {
+            self.write_running(parts, &mut head, None)?;
+        }
+        if self.is_durable(self.committed.load(Ordering::Acquire)) {
+            return Ok(());
+        }
+        count(&self.counters.force_requests);
+        count(&self.counters.forces);
+        self.flush_log(parts, &mut head)
+    }
+
+    /// Flushes the device, after which all that is committed is durable.
+    pub(super) fn flush_log(&self, parts: &Parts<'_, E>, head: &mut Head) -> Result<()> {
+        self.reporter.check_alive()?;
+        let target = self.committed.load(Ordering::Acquire);
+        count(&self.counters.flushes);
+        if !planted!(ForceUnflushed) {
+            self.or_shut_down("flushing the device", self.env.device().flush())?;
+        }
+        self.durable.store(target, Ordering::Release);
+        head.claimed_blocks = 0;
+        while let Some((sequence, runs)) = head.freed_data.pop_front() {
+            if sequence > target {
+                head.freed_data.push_front((sequence, runs));
+                break;
+            }
+            parts.space.release_freed(&runs);
+        }
+        Ok(())
+    }
+}
