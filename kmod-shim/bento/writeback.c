@@ -5,6 +5,7 @@
  * writeback state. Whoever waits for writeback thus waits for the mapping.
  */
 #include <linux/bio.h>
+#include <linux/blkdev.h>
 #include <linux/mpage.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
@@ -93,9 +94,18 @@ static int bento_writepages(struct address_space *mapping,
 			    struct writeback_control *wbc)
 {
 	struct iomap_writepage_ctx wpc = {};
+	struct blk_plug plug;
+	int err;
 
 	trace_bento_writepages(mapping->host, wbc);
-	return iomap_writepages(mapping, wbc, &wpc, &bento_writeback_ops);
+	/*
+	 * What is apart in the file is next to each other on the disk, if the
+	 * file system likes: the block layer joins it.
+	 */
+	blk_start_plug(&plug);
+	err = iomap_writepages(mapping, wbc, &wpc, &bento_writeback_ops);
+	blk_finish_plug(&plug);
+	return err;
 }
 
 /* --- on the way back --- */

@@ -10,6 +10,7 @@ use crate::tx::Tx;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{Env, Errno, Result};
+use core::ops::Range;
 use logfs_format::tree::{BRANCHES_PER_NODE, Branch, MAX_LEVEL, leaf_capacity};
 use logfs_format::{BlockHeader, BlockKind, HEADER_BYTES, block};
 
@@ -114,26 +115,20 @@ impl Node<'_> {
     }
 
     /// The change that puts other records in the place of `from..to`.
-    fn edit(&self, (from, to): (usize, usize), records: &[u8]) -> Result<Edit> {
-        let put = records.len() / self.record_bytes;
-        // If there are as many as before, what stands behind them stays where it is.
-        let behind = match put == to - from {
-            true => self.count,
-            false => to,
-        };
-        let behind = behind * self.record_bytes..self.count * self.record_bytes;
-        let behind = self.bytes.get(behind).ok_or(Errno::EUCLEAN)?;
-        Ok(Edit {
-            offset: HEADER_BYTES + from * self.record_bytes,
-            bytes: [records, behind].concat(),
-            count: self.count - (to - from) + put,
-        })
+    fn edit(&self, (from, to): (usize, usize), records: &[u8]) -> Edit {
+        let at = |index: usize| HEADER_BYTES + index * self.record_bytes;
+        Edit {
+            count: self.count - (to - from) + records.len() / self.record_bytes,
+            gone: at(from)..at(to),
+            end: at(self.count),
+            bytes: records.to_vec(),
+        }
     }
 
     /// The change that takes out a record, of at least two.
     fn without(&self, index: usize) -> Result<Edit> {
         if self.level == 0 || index > 0 {
-            return self.edit((index, index + 1), &[]);
+            return Ok(self.edit((index, index + 1), &[]));
         }
         // What was below the first branch may come again: the next one takes over.
         let child = self.child(1).ok_or(Errno::EUCLEAN)?;
@@ -141,14 +136,16 @@ impl Node<'_> {
             key: self.key(0).into(),
             child: child.into(),
         };
-        self.edit((0, 2), bytemuck::bytes_of(&first))
+        Ok(self.edit((0, 2), bytemuck::bytes_of(&first)))
     }
 }
 
-/// A change to a node: how many records it has then, and which bytes differ.
+/// A change to a node: how many records it has then, and which bytes of its block give way to others;
+/// what stands behind them, up to `end`, follows.
 struct Edit {
     count: usize,
-    offset: usize,
+    gone: Range<usize>,
+    end: usize,
     bytes: Vec<u8>,
 }
 
@@ -323,7 +320,7 @@ impl Tree {
             bytes: leaf.records()?,
             record_bytes: leaf.record_bytes,
         };
-        let edit = node.edit(range, records)?;
+        let edit = node.edit(range, records);
         let address = leaf.address;
         drop(leaf);
         self.apply(tx, address, &edit)
@@ -332,7 +329,10 @@ impl Tree {
     /// Changes a node. Its page must not be held: it would be copied.
     fn apply<E: Env>(&self, tx: &Tx<'_, E>, address: u64, edit: &Edit) -> Result<()> {
         self.store_count(tx, address, edit.count)?;
-        tx.write(address, self.kind, edit.offset, &edit.bytes)
+        if edit.bytes.len() == edit.gone.len() {
+            return tx.write(address, self.kind, edit.gone.start, &edit.bytes);
+        }
+        tx.splice(address, self.kind, edit.gone.clone(), edit.end, &edit.bytes)
     }
 
     /// Adds a record, or replaces the one with its key.
@@ -367,7 +367,7 @@ impl Tree {
             };
             let count = node.count + usize::from(!exact);
             if count <= capacity {
-                let edit = node.edit(replaced, &record)?;
+                let edit = node.edit(replaced, &record);
                 let address = step.address;
                 drop(step);
                 return self.apply(tx, address, &edit);
@@ -474,7 +474,7 @@ impl Tree {
         while let Some(step) = path.pop() {
             let node = self.node(fs, step.address, &step.page)?;
             if node.count > 1 {
-                let edit = node.edit((step.index, step.index + 1), &[])?;
+                let edit = node.edit((step.index, step.index + 1), &[]);
                 return self.apply(tx, step.address, &edit);
             }
             self.free_node(fs, tx, step.address)?;

@@ -7,6 +7,7 @@ use crate::space::Balance;
 use alloc::sync::Arc;
 use bento_api::{Env, Errno, Result};
 use core::cell::{Cell, RefCell};
+use core::ops::Range;
 use core::sync::atomic::Ordering;
 use logfs_format::log::ITEM_HEAD_BYTES;
 use logfs_format::{BLOCK_BYTES, BlockHeader, BlockKind};
@@ -161,6 +162,21 @@ impl<E: Env> Tx<'_, E> {
         bytes: &[u8],
     ) -> Result<()> {
         let grown = self.fs.cache.write(address, kind, offset, bytes)?;
+        self.grow(grown);
+        Ok(())
+    }
+
+    /// Puts bytes in the place of others of a metadata block; what stands behind those, up to byte
+    /// `end`, follows.
+    pub(crate) fn splice(
+        &self,
+        address: u64,
+        kind: BlockKind,
+        gone: Range<usize>,
+        end: usize,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let grown = self.fs.cache.splice(address, kind, gone, end, bytes)?;
         self.grow(grown);
         Ok(())
     }

@@ -72,14 +72,18 @@ impl Changes {
     }
 }
 
-/// Bytes that are compared at a time.
+/// Bytes that are told apart.
 const WORD_BYTES: usize = 8;
+
+/// What is compared at a time: numbers, since comparing slices is a call.
+type Words = [u64; 4];
+const CHUNK_BYTES: usize = size_of::<Words>();
 
 /// Runs of bytes in which `new` differs from `old` (both of one length), as start and end; runs less
 /// than [`GAP_MIN`] apart are one.
 pub(crate) fn difference(old: &[u8], new: &[u8], mut emit: impl FnMut(usize, usize)) {
-    let (old_words, old_rest) = old.as_chunks::<WORD_BYTES>();
-    let (new_words, new_rest) = new.as_chunks::<WORD_BYTES>();
+    let (old_chunks, old_rest) = old.as_chunks::<CHUNK_BYTES>();
+    let (new_chunks, new_rest) = new.as_chunks::<CHUNK_BYTES>();
     let mut run: Option<(usize, usize)> = None;
     let mut differs = |start: usize, end: usize| {
         run = match run {
@@ -91,14 +95,27 @@ pub(crate) fn difference(old: &[u8], new: &[u8], mut emit: impl FnMut(usize, usi
             None => Some((start, end)),
         };
     };
-    for (index, (a, b)) in old_words.iter().zip(new_words).enumerate() {
-        // As numbers: comparing slices would be a call for each.
-        if u64::from_ne_bytes(*a) != u64::from_ne_bytes(*b) {
-            differs(index * WORD_BYTES, (index + 1) * WORD_BYTES);
+    for (index, (a, b)) in old_chunks.iter().zip(new_chunks).enumerate() {
+        let (a, b): (Words, Words) = (bytemuck::cast(*a), bytemuck::cast(*b));
+        if a == b {
+            continue;
+        }
+        let start = index * CHUNK_BYTES;
+        let pairs = || a.iter().zip(&b);
+        if pairs().all(|(a, b)| a != b) {
+            differs(start, start + CHUNK_BYTES);
+            continue;
+        }
+        for (word, _) in pairs().enumerate().filter(|(_, (a, b))| a != b) {
+            let start = start + word * WORD_BYTES;
+            differs(start, start + WORD_BYTES);
         }
     }
-    if old_rest != new_rest {
-        differs(old.len() - old_rest.len(), old.len());
+    let start = old.len() - old_rest.len();
+    let rest = old_rest.chunks(WORD_BYTES).zip(new_rest.chunks(WORD_BYTES));
+    for (word, (a, _)) in rest.enumerate().filter(|(_, (a, b))| a != b) {
+        let start = start + word * WORD_BYTES;
+        differs(start, start + a.len());
     }
     if let Some((first, last)) = run {
         emit(first, last);

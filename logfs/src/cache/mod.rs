@@ -18,6 +18,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{Device, Env, Errno, Mutex, ReadRequest, Result};
 use changes::Changes;
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use hashbrown::{DefaultHashBuilder, HashMap};
 use logfs_format::{BLOCK_BYTES, BlockHeader, BlockKind, HEADER_BYTES, block};
@@ -110,6 +111,15 @@ pub(crate) struct Cache<E: Env> {
     hand: AtomicUsize,
     /// Memory was asked for in vain, since most blocks have to be brought home first.
     is_short: AtomicBool,
+}
+
+/// Tells which bytes of a block will change, as start and end.
+type Differs<'a> = dyn Fn(&[u8], &mut dyn FnMut(usize, usize)) + 'a;
+
+/// Bytes of a block.
+fn range_of(offset: usize, len: usize) -> Result<Range<usize>> {
+    let end = offset.checked_add(len).filter(|&end| end <= BLOCK_BYTES);
+    Ok(offset..end.ok_or(Errno::EUCLEAN)?)
 }
 
 impl<E: Env> Cache<E> {
@@ -214,7 +224,53 @@ impl<E: Env> Cache<E> {
         bytes: &[u8],
     ) -> Result<usize> {
         debug_assert!(offset >= block::CHECKSUM_RANGE.end);
-        let end = offset.checked_add(bytes.len()).ok_or(Errno::EUCLEAN)?;
+        let range = range_of(offset, bytes.len())?;
+        let differs = |page: &[u8], changed: &mut dyn FnMut(usize, usize)| {
+            let old = page.get(range.clone()).unwrap_or(&[]);
+            changes::difference(old, bytes, |from, to| changed(offset + from, offset + to));
+        };
+        self.change(address, kind, &differs, &|page| {
+            if let Some(place) = page.get_mut(range.clone()) {
+                place.copy_from_slice(bytes);
+            }
+        })
+    }
+
+    /// The same in the place of other bytes: what stands behind `gone`, up to byte `end`, follows.
+    pub(crate) fn splice(
+        &self,
+        address: u64,
+        kind: BlockKind,
+        gone: Range<usize>,
+        end: usize,
+        bytes: &[u8],
+    ) -> Result<usize> {
+        debug_assert!(gone.start >= block::CHECKSUM_RANGE.end);
+        let put = range_of(gone.start, bytes.len())?;
+        let behind = end.checked_sub(gone.end).ok_or(Errno::EUCLEAN)?;
+        let moved = range_of(put.end, behind)?;
+        range_of(end, 0)?;
+        let all = |_: &[u8], changed: &mut dyn FnMut(usize, usize)| {
+            if !put.is_empty() || !moved.is_empty() {
+                changed(put.start, moved.end);
+            }
+        };
+        self.change(address, kind, &all, &|page| {
+            page.copy_within(gone.end..end, moved.start);
+            if let Some(place) = page.get_mut(put.clone()) {
+                place.copy_from_slice(bytes);
+            }
+        })
+    }
+
+    /// Changes a block where `differs` says, if anywhere, and returns the bytes of log that takes.
+    fn change(
+        &self,
+        address: u64,
+        kind: BlockKind,
+        differs: &Differs<'_>,
+        apply: &dyn Fn(&mut [u8]),
+    ) -> Result<usize> {
         loop {
             let mut shard = self.shard(address)?;
             let Shard {
@@ -234,13 +290,12 @@ impl<E: Env> Cache<E> {
                 drop(shard);
                 return Err(self.damaged(address, kind, fault));
             }
-            let old = entry.page.bytes().get(offset..end).ok_or(Errno::EUCLEAN)?;
             let first = entry.changes.is_none();
             let mut before = None;
-            changes::difference(old, bytes, |from, to| {
+            differs(entry.page.bytes(), &mut |from, to| {
                 let changes = entry.changes.get_or_insert_default();
                 before.get_or_insert_with(|| changes.log_bytes());
-                changes.add(offset + from, offset + to);
+                changes.add(from, to);
             });
             let (Some(before), Some(changes)) = (before, &entry.changes) else {
                 return Ok(0);
@@ -253,11 +308,7 @@ impl<E: Env> Cache<E> {
                     grown = BLOCK_BYTES + logfs_format::log::ITEM_HEAD_BYTES;
                 }
             }
-            let page = Arc::make_mut(&mut entry.page);
-            page.bytes_mut()
-                .get_mut(offset..end)
-                .ok_or(Errno::EUCLEAN)?
-                .copy_from_slice(bytes);
+            apply(Arc::make_mut(&mut entry.page).bytes_mut());
             return Ok(grown);
         }
     }

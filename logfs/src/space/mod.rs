@@ -220,6 +220,8 @@ impl<E: Env> Space<E> {
         let base = bytes.start * 8;
         let slice = stored.live.get(bytes.start as usize..bytes.end as usize);
         let mut copy = slice.ok_or(Errno::EUCLEAN)?.to_vec();
+        // A page that somebody reads is copied when it changes.
+        drop(header);
         let flipped = bitmap::flip(&mut copy, range.start - base..range.end - base, live);
         if flipped.is_none() || range.start < first || kind == SegmentKind::Free {
             let (start, len) = run;
