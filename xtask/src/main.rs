@@ -10,6 +10,7 @@ mod demo;
 mod deps;
 mod fuzz;
 mod input;
+mod instructions;
 mod kernel;
 mod kmod;
 mod test;
@@ -44,6 +45,7 @@ enum Task {
     Demo(demo::Arguments),
     Deps(deps::Arguments),
     Fuzz(fuzz::Arguments),
+    Instructions(instructions::Arguments),
     Kmod(kmod::Arguments),
     Test(test::Arguments),
     Vm(vm::Arguments),
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Deps(arguments) => deps::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Instructions(arguments) => instructions::run(&arguments),
         Task::Kmod(arguments) => kmod::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Vm(arguments) => vm::run(arguments),

@@ -18,6 +18,7 @@ use crate::bench;
 use crate::counts::Counts;
 use crate::demo;
 use crate::deps;
+use crate::instructions;
 use crate::kmod;
 use crate::workspace::Workspace;
 use Length::{Asked, Long, Short};
@@ -91,6 +92,7 @@ const PARTS: &[Part] = &[
     part("clippy", "no warnings from rustc and clippy", Short, anywhere, rust::clippy),
     part("doc", "rustdoc builds without warnings", Short, anywhere, rust::doc),
     part("unit", "unit, integration and documentation tests of all crates", Short, anywhere, rust::unit),
+    part("instructions", "operations of logfs take as many instructions as agreed", Short, anywhere, instructions::compare),
     part("crash", "power cuts of logfs in the simulator, and bugs on purpose that must be found", Short, anywhere, crash::states_and_mutants),
     part("vm-uml", "`cargo xtask vm --kernel uml` keeps its promises", Long, anywhere, machine::uml),
     part("vm-stock", "`cargo xtask vm --kernel stock` keeps its promises", Long, anywhere, machine::stock),
