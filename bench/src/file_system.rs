@@ -21,6 +21,8 @@ pub(crate) enum FileSystem {
     F2fs,
     /// The code of logfs over FUSE
     LogfsFuse,
+    /// No device: what the programs and the kernel above all file systems take
+    Tmpfs,
     /// No file system: the device itself
     Raw,
 }
@@ -30,7 +32,7 @@ impl FileSystem {
     /// is for all; what ext4 would otherwise initialise in the background after the mount is done here.
     pub(crate) fn make(self, device: &Path) -> Result<()> {
         let (name, options): (_, &[&str]) = match self {
-            FileSystem::Raw => return Ok(()),
+            FileSystem::Tmpfs | FileSystem::Raw => return Ok(()),
             FileSystem::Logfs | FileSystem::LogfsFuse => ("mkfs.logfs", &["-q", "-F", "-K"]),
             FileSystem::Ext4 | FileSystem::Ext4Journal => (
                 "mkfs.ext4",
@@ -51,7 +53,7 @@ impl FileSystem {
     /// Makes an empty one with nothing but defaults.
     pub(crate) fn make_as_users_do(self, image: &Path) -> Result<()> {
         let (name, options): (_, &[&str]) = match self {
-            FileSystem::Raw => return Ok(()),
+            FileSystem::Tmpfs | FileSystem::Raw => return Ok(()),
             FileSystem::Logfs | FileSystem::LogfsFuse => ("mkfs.logfs", &["-q", "-F"]),
             FileSystem::Ext4 | FileSystem::Ext4Journal => ("mkfs.ext4", &["-q", "-F"]),
             FileSystem::Xfs => ("mkfs.xfs", &["-q", "-f"]),
@@ -71,9 +73,15 @@ impl FileSystem {
             FileSystem::Xfs => program("mount", ["-t", "xfs"]),
             FileSystem::F2fs => program("mount", ["-t", "f2fs"]),
             FileSystem::LogfsFuse => program("logfs-fuse", [] as [&str; 0]),
+            FileSystem::Tmpfs => program("mount", ["-t", "tmpfs", "-o", "size=90%"]),
         };
         run(command.arg(device).arg(directory))?;
         Ok(())
+    }
+
+    /// Whether files are there after it was unmounted and mounted again.
+    pub(crate) fn keeps_files(self) -> bool {
+        self != FileSystem::Tmpfs
     }
 
     /// Checks it, while it is not mounted, and returns the most memory that took, in KiB; what the check

@@ -74,8 +74,12 @@ impl<'a> Stage<'a> {
         (count * self.scale_percent as usize / 100).max(least)
     }
 
-    /// Writes back everything and forgets what is cached, the file system's own memory as well.
+    /// Writes back everything and forgets what is cached, the file system's own memory as well. Files
+    /// that are only in memory stay there.
     pub(crate) fn cold(&mut self) -> Result<()> {
+        if !self.file_system.keeps_files() {
+            return drop_caches();
+        }
         self.unmount()?;
         drop_caches()?;
         self.mount()

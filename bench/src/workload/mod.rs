@@ -37,11 +37,14 @@ pub(crate) struct Workload {
 }
 
 /// Which file systems a workload makes sense on.
+/// Which file systems a workload makes sense on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum On {
     FileSystems,
     /// The device without a file system as well.
     AlsoRaw,
+    /// Those that use the device, and have to answer for its space or for memory.
+    Persistent,
     /// Those whose tools or kernel side it needs.
     LogfsAndExt4,
     /// Not what runs in user space: it must survive its own shutdown.
@@ -51,12 +54,13 @@ enum On {
 impl Workload {
     /// Whether it makes sense on this file system.
     pub(crate) fn is_for(&self, file_system: FileSystem) -> bool {
-        use FileSystem::{Ext4, Logfs, LogfsFuse, Raw};
+        use FileSystem::{Ext4, Logfs, LogfsFuse, Raw, Tmpfs};
         match self.on {
             On::FileSystems => file_system != Raw,
             On::AlsoRaw => true,
             On::LogfsAndExt4 => matches!(file_system, Logfs | Ext4),
-            On::InKernel => !matches!(file_system, LogfsFuse | Raw),
+            On::Persistent => !matches!(file_system, Tmpfs | Raw),
+            On::InKernel => !matches!(file_system, LogfsFuse | Tmpfs | Raw),
         }
     }
 }
@@ -93,7 +97,7 @@ const fn with_input(workload: Workload) -> Workload {
     }
 }
 
-use On::{AlsoRaw, FileSystems, InKernel, LogfsAndExt4};
+use On::{AlsoRaw, FileSystems, InKernel, LogfsAndExt4, Persistent};
 use Suite::{Full, Quick};
 
 /// All of them; see [`crate::turns`] for the order in which they run.
@@ -128,9 +132,9 @@ const WORKLOADS: &[Workload] = &[
     workload("fio-buffered", "some of data-buffered-1 with fio: a second witness", Full, FileSystems, fio::buffered),
     workload("fileserver", "a file server: whole files written, read, appended to (Filebench)", Full, FileSystems, personality::fileserver),
     workload("webserver", "a web server: files read, one log appended to (Filebench)", Full, FileSystems, personality::webserver),
-    workload("aged", "a disk filled to 80 % and churned", Full, FileSystems, aged::all),
+    workload("aged", "a disk filled to 80 % and churned", Full, Persistent, aged::all),
     workload("mount-after-crash", "mount a file system that was shut down with a full log", Full, InKernel, recovery::mount_after_crash),
-    workload("memory", "memory that a mount takes, empty and after looking at many files", Full, FileSystems, footprint::mounted_memory),
+    workload("memory", "memory that a mount takes, empty and after looking at many files", Full, Persistent, footprint::mounted_memory),
     workload("make-large", "mkfs of 1 TiB, in a sparse file", Full, InKernel, footprint::make_large),
     workload("check", "fsck of many small files", Full, LogfsAndExt4, recovery::check),
 ];

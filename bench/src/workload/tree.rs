@@ -4,6 +4,8 @@ use crate::input::Input;
 use crate::program::{program, run, run_expecting};
 use crate::stage::{Stage, Work};
 use anyhow::{Context, Result};
+use std::thread;
+use std::time::Duration;
 
 pub(super) fn all(stage: &mut Stage<'_>, input: Option<&Input>) -> Result<()> {
     let input = input.context("there are no files to work on")?;
@@ -17,6 +19,7 @@ pub(super) fn all(stage: &mut Stage<'_>, input: Option<&Input>) -> Result<()> {
         let mut git = program("git", ["clone", "--quiet", "--no-hardlinks"]);
         run(git.arg(&input.repository).arg(root.join("clone"))).map(drop)
     })?;
+    settle_index(stage)?;
     cold(stage, "git")?;
     stage.read("git-status", amount, Work::Job, |root| {
         let mut git = program("git", ["-C"]);
@@ -49,6 +52,14 @@ pub(super) fn all(stage: &mut Stage<'_>, input: Option<&Input>) -> Result<()> {
         let directories = directories.map(|name| root.join(name));
         run(program("rm", ["-r"]).args(directories)).map(drop)
     })
+}
+
+/// Lets git write its index anew, later than all files: it compares the contents of those that are not
+/// older by a second, of which there may be many or few.
+fn settle_index(stage: &Stage<'_>) -> Result<()> {
+    thread::sleep(Duration::from_millis(1100));
+    let mut git = program("git", ["-C"]);
+    run(git.arg(stage.directory().join("clone")).arg("status")).map(drop)
 }
 
 /// Forgets what is cached of the file system, but not the program that is measured next: it comes from

@@ -37,8 +37,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Suite::Quick)]
     suite: Suite,
 
-    /// The file systems, of logfs, ext4, ext4-journal, xfs, f2fs, logfs-fuse, raw [default: all with the
-    /// full suite, logfs,ext4 with the quick one]
+    /// The file systems, of logfs, ext4, ext4-journal, xfs, f2fs, logfs-fuse, tmpfs, raw [default: all
+    /// with the full suite, logfs,ext4 with the quick one]
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     fs: Vec<String>,
 
@@ -133,6 +133,7 @@ impl Arguments {
                 "xfs",
                 "f2fs",
                 "logfs-fuse",
+                "tmpfs",
                 "raw",
             ],
         };
