@@ -10,7 +10,7 @@ use crate::vm::machine::{Machine, tail};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -62,7 +62,6 @@ impl<'a> Bench<'a> {
         let disk = dir.path().join("disk");
         fill(&disk, disk_bytes)?;
         machine.disks = vec![Disk::File(disk)];
-        File::create(samples).with_context(|| format!("cannot write {}", samples.display()))?;
         Ok(Bench {
             workspace,
             machine,
@@ -154,15 +153,15 @@ impl<'a> Bench<'a> {
         Ok(outcome.code == 0)
     }
 
-    /// Where and how it was measured, as JSON.
-    pub(super) fn description(&self) -> Result<String> {
+    /// Where and how it was measured.
+    pub(super) fn description(&self) -> Result<Value> {
         let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cpu = cpus
             .lines()
             .find_map(|line| line.strip_prefix("model name"))
             .map_or("unknown", |rest| rest.trim_start_matches([' ', '\t', ':']));
         let kernel = self.machine.kernel.find()?;
-        let description = json!({
+        Ok(json!({
             "kernel": self.arguments.kernel.to_string(),
             "release": kernel.release,
             "cpu": cpu,
@@ -172,9 +171,25 @@ impl<'a> Bench<'a> {
             "suite": self.suite()?,
             "runs": self.runs,
             "scale_percent": self.scale_percent,
-        });
-        Ok(serde_json::to_string_pretty(&description)?)
+        }))
     }
+}
+
+/// Whether figures from such a machine can stand beside those of the one that a file describes: all
+/// must be the same but which workloads there are and how often.
+pub(super) fn check_same(description: &Value, earlier: &Path) -> Result<()> {
+    let text = fs::read_to_string(earlier)?;
+    let earlier_description: Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is damaged", earlier.display()))?;
+    for (name, value) in description.as_object().into_iter().flatten() {
+        let before = &earlier_description[name];
+        ensure!(
+            value == before || ["suite", "runs"].contains(&name.as_str()),
+            "{} was measured with {name} {before}, not {value}: choose another --out",
+            earlier.display()
+        );
+    }
+    Ok(())
 }
 
 /// Makes a file of zeros, all of it there.
@@ -186,4 +201,26 @@ fn fill(path: &Path, len_bytes: u64) -> Result<()> {
             .with_context(|| format!("no memory for a disk of {} MiB", len_bytes >> 20))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_same;
+    use serde_json::json;
+
+    #[test]
+    fn only_figures_of_one_machine_are_put_together() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let earlier = dir.path().join("machine.json");
+        let before = json!({ "kernel": "uml", "disk_mib": 8192, "runs": 5 });
+        std::fs::write(&earlier, before.to_string()).expect("a file");
+        let more_runs = json!({ "kernel": "uml", "disk_mib": 8192, "runs": 2 });
+        check_same(&more_runs, &earlier).expect("the same machine");
+        let other = json!({ "kernel": "uml", "disk_mib": 2048, "runs": 5 });
+        let error = check_same(&other, &earlier).expect_err("another disk");
+        assert!(
+            error.to_string().contains("disk_mib 8192, not 2048"),
+            "{error}"
+        );
+    }
 }

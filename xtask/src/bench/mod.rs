@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use machine::Bench;
 use results::{OURS, Results, Row};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tempfile::TempDir;
@@ -62,8 +62,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// Measure nothing; make the report again from DIR/samples.jsonl
+    /// Keep what was measured into DIR before, and add to it: other workloads, or more turns
     #[arg(long)]
+    add: bool,
+
+    /// Measure nothing; make the report again from DIR/samples.jsonl
+    #[arg(long, conflicts_with = "add")]
     report_only: bool,
 }
 
@@ -167,8 +171,15 @@ fn measure(workspace: &Workspace, arguments: &Arguments) -> Result<bool> {
         .with_context(|| format!("cannot make {}", arguments.out.display()))?;
     let input = Input::prepare()?;
     let samples = arguments.out.join(SAMPLES);
+    let machine = arguments.out.join(MACHINE);
     let bench = Bench::prepare(workspace, &input, arguments, &samples)?;
-    fs::write(arguments.out.join(MACHINE), bench.description()?)?;
+    let description = bench.description()?;
+    if arguments.add && machine.exists() {
+        machine::check_same(&description, &machine)?;
+    } else {
+        File::create(&samples).with_context(|| format!("cannot write {}", samples.display()))?;
+    }
+    fs::write(&machine, serde_json::to_string_pretty(&description)?)?;
     let mut all_worked = true;
     for &cost in COSTS {
         all_worked &= bench.measure(cost)?;
@@ -200,6 +211,7 @@ pub(crate) fn counted_uml(workspace: &Workspace) -> Result<Counts> {
         scale: Some(1),
         disk: Some(1 << 30),
         out: out.path().to_owned(),
+        add: false,
         report_only: false,
     };
     let mut counts = Counts::default();
