@@ -16,7 +16,7 @@ use crate::tx::Tx;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{Env, Errno, FileKind, Ino, Mutex, Result, RwLock};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use hashbrown::{DefaultHashBuilder, HashMap};
 use logfs_format::dir::MAX_DIR_BLOCKS;
 use logfs_format::{
@@ -35,6 +35,8 @@ pub(crate) struct Inode<E: Env> {
     /// Its number.
     pub(crate) ino: u64,
     pins: AtomicU32,
+    /// It is being freed, and not to be pinned again. Changes with its shard locked.
+    leaving: AtomicBool,
     /// The last transaction that changed anything of it.
     changed: AtomicU64,
     /// The last transaction that changed its data, size or mapping.
@@ -68,6 +70,7 @@ impl<E: Env> Inode<E> {
         Inode {
             ino,
             pins: AtomicU32::new(1),
+            leaving: AtomicBool::new(false),
             changed: AtomicU64::new(0),
             data_changed: AtomicU64::new(0),
             state: RwLock::new(State::new(ino, disk)),
@@ -211,6 +214,9 @@ impl<E: Env> LogFs<E> {
     fn pin_any(&self, ino: Ino, allow_unnamed: bool) -> Result<Arc<Inode<E>>> {
         let mut shard = self.inodes.shard(ino.0)?;
         if let Some(inode) = shard.inodes.get(&ino.0) {
+            if inode.leaving.load(Ordering::Relaxed) {
+                return Err(Errno::ESTALE);
+            }
             inode.pins.fetch_add(1, Ordering::Relaxed);
             return Ok(Arc::clone(inode));
         }
@@ -245,9 +251,15 @@ impl<E: Env> LogFs<E> {
                 return;
             }
         }
-        if inode.read().disk.nlink.get() == 0 && !self.reporter.is_unchangeable() {
-            // Nobody pins it again: it has no name. If this fails the orphan list keeps it for the
-            // next mount.
+        let has_names = inode.read().disk.nlink.get() > 0;
+        if !has_names && !self.reporter.is_unchangeable() {
+            // The cleaner knows inodes by their blocks, not by name: it may have pinned this one
+            // again, and then it is the cleaner's to free; or it has ended that pin too, and only
+            // one of us may go on.
+            if !self.leaves(&inode) {
+                return;
+            }
+            // If this fails the orphan list keeps it for the next mount.
             if let Err(errno) = self.reclaim(&inode)
                 && !self.reporter.is_shut_down()
             {
@@ -275,6 +287,14 @@ impl<E: Env> LogFs<E> {
                 data_changed.max(inode.last_change(true)),
             );
         }
+    }
+
+    /// Whether the caller is the one to free an inode without names: nobody pins it, and nobody will.
+    fn leaves(&self, inode: &Inode<E>) -> bool {
+        let Ok(_shard) = self.inodes.shard(inode.ino) else {
+            return false;
+        };
+        inode.pins.load(Ordering::Acquire) == 0 && !inode.leaving.swap(true, Ordering::Relaxed)
     }
 
     /// Space that was promised or placed for data that nobody will write any more.

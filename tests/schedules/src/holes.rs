@@ -4,9 +4,13 @@ use crate::Stage;
 use crate::promises::stamp;
 use bento_api::Result;
 use bento_sim::Rng;
+use std::ops::Range;
 
 /// Files that are made.
 pub(crate) const HOLEY_FILES: u64 = 320;
+
+/// Those of them that move first.
+const MOVED: Range<u64> = 56..104;
 
 /// Length of each.
 const HOLEY_BYTES: usize = 32_768;
@@ -42,16 +46,28 @@ pub(crate) fn is_kept(index: u64) -> bool {
 /// If one is not what was written.
 pub fn use_files(stage: &Stage, number: u8, count: u64, seed: u64) {
     let mut rng = Rng::new(seed ^ u64::from(number) << 48);
-    let own = (0..HOLEY_FILES).filter(|&index| is_kept(index));
+    let own = MOVED.filter(|&index| is_kept(index));
     let own: Vec<u64> = own.filter(|&index| owner(index) == number).collect();
     for _ in 0..count {
-        // Those that move first, and so more often while they move.
-        let index = own[rng.below(12) as usize];
+        let index = own[rng.below(own.len() as u64) as usize];
         // A thread may come by twice: what it deleted is not there.
         if let Ok(contents) = stage.sim().read_file(holey_path(index).as_bytes()) {
             let changed = change(stage, index, contents, &mut rng);
             changed.unwrap_or_else(|errno| panic!("file {index}: {errno}"));
         }
+    }
+}
+
+/// Deletes files that are about to move, one after the other.
+///
+/// # Panics
+/// If that fails.
+pub fn delete_files(stage: &Stage) {
+    for index in MOVED.filter(|&index| is_kept(index)) {
+        let path = holey_path(index);
+        stage.promises().withdraw(&path);
+        let deleted = stage.sim().unlink(path.as_bytes());
+        deleted.unwrap_or_else(|errno| panic!("file {index}: {errno}"));
     }
 }
 

@@ -15,7 +15,7 @@ mod stage;
 mod worker;
 
 pub use explore::explore;
-pub use holes::use_files;
+pub use holes::{delete_files, use_files};
 pub use locks::ScheduledLocks;
 pub use promises::Promises;
 pub use stage::{Mounted, Stage};

@@ -3,7 +3,7 @@
 
 use bento_api::{Errno, FileSystem, MountOptions, Result};
 use bento_sim::{Operation, Rng};
-use schedules::{ALL_OPS, Op, Stage, Worker, explore, use_files};
+use schedules::{ALL_OPS, Op, Stage, Worker, delete_files, explore, use_files};
 use shuttle::thread;
 
 /// What the rest of a machine does to a file system.
@@ -191,6 +191,21 @@ fn cleaning() {
                     stage.sim().sync().expect("it can be synced");
                     stage.cut_power(seed + step);
                 }
+            }
+        });
+        stage.leave(seed);
+    });
+}
+
+/// Files are deleted while their data moves: each inode is freed once.
+#[test]
+fn cleaning_what_is_deleted() {
+    explore("cleaning_what_is_deleted", |seed| {
+        let stage = Stage::set_holey(seed);
+        thread::scope(|scope| {
+            scope.spawn(|| delete_files(&stage));
+            for _ in 0..6 {
+                stage.sim().clean();
             }
         });
         stage.leave(seed);

@@ -118,8 +118,16 @@ const CLEANER_NEED: &[Dependency] = &[
 ];
 
 pub(super) fn cleaner_uml(workspace: &Workspace) -> Result<Counts> {
+    cleaner(workspace, Kernel::Uml)
+}
+
+pub(super) fn cleaner_stock(workspace: &Workspace) -> Result<Counts> {
+    cleaner(workspace, Kernel::Stock)
+}
+
+fn cleaner(workspace: &Workspace, kernel: Kernel) -> Result<Counts> {
     deps::need(CLEANER_NEED)?;
-    let mut machine = machine(workspace, Kernel::Uml, &["logfs"], 1)?;
+    let mut machine = machine(workspace, kernel, &["logfs"], 1)?;
     machine.disks = vec![Disk::Temporary {
         size_bytes: 128 << 20,
     }];

@@ -64,7 +64,7 @@ enum Length {
     Short,
     /// `--quick` leaves it out.
     Long,
-    /// Only if it is named: it takes a kernel that is long in the making.
+    /// Only if it is named: it takes long, or a kernel that is long in the making.
     Asked,
 }
 
@@ -124,6 +124,7 @@ const PARTS: &[Part] = &[
     part("exercise-uml", "buffered and direct operations on logfs in the UML kernel", Long, has_logfs, exercise::logfs_uml),
     part("stress-ext4", "stress on ext4: shows that the program works", Long, anywhere, stress::ext4),
     part("stress-uml", "threads in one tree of logfs, frozen and remounted, in the UML kernel", Long, has_logfs, stress::logfs_uml),
+    part("cleaner-stock", "the segment cleaner in Debian's kernel on two CPUs; only if named", Asked, has_logfs, guest::cleaner_stock),
     part("allocations", "allocations that fail under logfs, in the debug kernel; only if named", Asked, has_logfs, guest::allocations),
     part("hostile", "5000 damaged disks mounted and used in the debug kernel; only if named", Asked, has_logfs, hostile::logfs),
 ];

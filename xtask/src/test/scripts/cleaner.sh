@@ -80,6 +80,27 @@ clean_segments_come_back_while_files_are_read() {
     unmount_whole
 }
 
+# A command runs on a disk full of holes, and at least 500 blocks move meanwhile.
+while_cleaning() {
+    fresh
+    make_holes
+    before=$(counter cleaned_blocks)
+    "$@" >/dev/null
+    above cleaned_blocks $((before + 500))
+    echo 3 >/proc/sys/vm/drop_caches
+    contents_are_the_same
+    is 0 counter errors
+    unmount_whole
+}
+
+one_file_is_changed_meanwhile() {
+    while_cleaning exercise /mnt/a/changed --operations 20000 --max-size 4194304 --seed 7
+}
+
+threads_change_a_tree_meanwhile() {
+    while_cleaning stress /mnt/a/tree --threads 4 --rounds 1 --operations 2000 --seed 7
+}
+
 unmounting_and_freezing_stop_it() {
     fresh
     make_holes
@@ -147,7 +168,7 @@ fstrim_discards_what_is_free() {
 }
 
 for name in an_empty_disk_is_left_alone clean_segments_come_back_while_files_are_read \
-    unmounting_and_freezing_stop_it freed_blocks_are_discarded fstrim_discards_what_is_free; do
+    one_file_is_changed_meanwhile threads_change_a_tree_meanwhile unmounting_and_freezing_stop_it freed_blocks_are_discarded fstrim_discards_what_is_free; do
     check $name
 done
 exit 0
