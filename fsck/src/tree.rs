@@ -130,7 +130,12 @@ impl Walker<'_> {
             .take(count)
             .collect();
         let keys: Vec<u64> = records.iter().map(|record| key_of(record)).collect();
-        let inside = keys.first().is_some_and(|&key| key >= place.low)
+        // What is below a first branch may start anywhere from where its own node starts.
+        let starts_well = keys.first().is_some_and(|&key| match level {
+            0 => key >= place.low,
+            _ => key == place.low,
+        });
+        let inside = starts_well
             && keys.is_sorted_by(|a, b| a < b)
             && place
                 .high

@@ -103,12 +103,12 @@ impl Place {
             Place::Inline => Ok(Neighbours {
                 extents: inline_extents(state)?,
                 is_first: true,
-                is_last: true,
+                high: None,
             }),
             Place::Leaf(leaf) => Ok(Neighbours {
                 extents: block::array(leaf.records()?, 0, leaf.count).ok_or(Errno::EUCLEAN)?,
                 is_first: leaf.is_first,
-                is_last: leaf.is_last,
+                high: leaf.high,
             }),
         }
     }

@@ -14,12 +14,15 @@ use logfs_format::{EXTENTS_PER_NODE, Extent, INLINE_EXTENTS};
 /// What is left of an extent before the new one, the new one, what is left behind it.
 const PIECES_MAX: usize = 3;
 
-/// A sorted run of extents of a file, and whether the file has any before or behind it.
+/// A sorted run of extents of a file that are kept in one place.
 #[derive(Clone, Copy)]
 pub(crate) struct Neighbours<'a> {
     pub(crate) extents: &'a [Extent],
+    /// The file has none before it.
     pub(crate) is_first: bool,
-    pub(crate) is_last: bool,
+    /// Extents that start here or behind are kept in another place. The last one of the run may reach
+    /// over it.
+    pub(crate) high: Option<u64>,
 }
 
 /// How extents `from..to` of a run give way to others.
@@ -86,7 +89,7 @@ fn plan(run: Neighbours<'_>, new: Extent) -> Option<Plan> {
     let Neighbours {
         extents,
         is_first,
-        is_last,
+        high,
     } = run;
     let (start, end) = (new.file_block.get(), new.end());
     let first = extents.partition_point(|extent| extent.end() <= start);
@@ -99,7 +102,10 @@ fn plan(run: Neighbours<'_>, new: Extent) -> Option<Plan> {
     let left = leftmost.filter(|extent| extent.file_block.get() < start);
     let right = rightmost.filter(|extent| extent.end() > end);
     let is_known_before = is_first || first > 0 || left.is_some();
-    let is_known_behind = is_last || last < extents.len() || right.is_some();
+    let is_known_behind = match right {
+        Some(_) => high.is_none_or(|high| end < high),
+        None => high.is_none() || last < extents.len(),
+    };
     if !is_known_before || !is_known_behind {
         return None;
     }
@@ -173,12 +179,12 @@ mod tests {
     use logfs_format::Extent;
 
     /// The run after `new` was mapped.
-    fn after(extents: &[Extent], new: Extent, is_last: bool) -> Option<Vec<Extent>> {
+    fn after(extents: &[Extent], new: Extent, high: Option<u64>) -> Option<Vec<Extent>> {
         let plan = plan(
             Neighbours {
                 extents,
                 is_first: true,
-                is_last,
+                high,
             },
             new,
         )?;
@@ -195,7 +201,7 @@ mod tests {
         let old = [Extent::new(10, 100, 10)];
         let new = Extent::new(14, 500, 1);
         let wanted = [Extent::new(10, 100, 4), new, Extent::new(15, 105, 5)];
-        assert_eq!(after(&old, new, true).as_deref(), Some(&wanted[..]));
+        assert_eq!(after(&old, new, None).as_deref(), Some(&wanted[..]));
     }
 
     #[test]
@@ -203,14 +209,14 @@ mod tests {
         let old = [Extent::new(0, 100, 4), Extent::new(5, 105, 4)];
         let new = Extent::new(4, 104, 1);
         assert_eq!(
-            after(&old, new, true).as_deref(),
+            after(&old, new, None).as_deref(),
             Some(&[Extent::new(0, 100, 9)][..])
         );
         let unwritten = Extent {
             flags: Extent::UNWRITTEN.into(),
             ..Extent::new(0, 100, 4)
         };
-        assert_eq!(after(&[unwritten], new, true).map(|all| all.len()), Some(2));
+        assert_eq!(after(&[unwritten], new, None).map(|all| all.len()), Some(2));
     }
 
     #[test]
@@ -228,20 +234,28 @@ mod tests {
             Extent::new(10, 301, 3),
             Extent::new(20, 400, 1),
         ];
-        assert_eq!(after(&old, new, true).as_deref(), Some(&wanted[..]));
+        assert_eq!(after(&old, new, None).as_deref(), Some(&wanted[..]));
     }
 
     #[test]
     fn what_may_go_on_elsewhere_is_left_alone() {
         let old = [Extent::new(0, 100, 4)];
-        assert!(after(&old, Extent::new(4, 104, 1), false).is_none());
-        assert!(after(&old, Extent::new(2, 500, 2), false).is_none());
-        assert!(after(&old, Extent::new(2, 500, 1), false).is_some());
+        assert!(after(&old, Extent::new(4, 104, 1), Some(8)).is_none());
+        assert!(after(&old, Extent::new(2, 500, 2), Some(8)).is_none());
+        assert!(after(&old, Extent::new(2, 500, 1), Some(8)).is_some());
+    }
+
+    #[test]
+    fn what_is_left_of_an_extent_is_not_put_where_another_leaf_begins() {
+        let old = [Extent::new(0, 100, 10)];
+        assert!(after(&old, Extent::new(3, 500, 1), Some(5)).is_some());
+        assert!(after(&old, Extent::new(3, 500, 2), Some(5)).is_none());
+        assert!(after(&old, Extent::new(3, 500, 4), Some(5)).is_none());
     }
 
     #[test]
     fn a_run_that_is_none_is_refused() {
         let old = [Extent::new(0, 100, 8), Extent::new(2, 200, 2)];
-        assert!(after(&old, Extent::new(1, 500, 9), true).is_none());
+        assert!(after(&old, Extent::new(1, 500, 9), None).is_none());
     }
 }

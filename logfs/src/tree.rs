@@ -45,8 +45,8 @@ pub(crate) struct Leaf {
     pub(crate) count: usize,
     /// No leaf is before it.
     pub(crate) is_first: bool,
-    /// No leaf is behind it.
-    pub(crate) is_last: bool,
+    /// The first key that belongs to the leaf behind it, if there is one.
+    pub(crate) high: Option<u64>,
 }
 
 impl Leaf {
@@ -289,19 +289,19 @@ impl Tree {
             return Ok(None);
         };
         let count = self.node(fs, step.address, &step.page)?.count;
-        let (mut is_first, mut is_last) = (true, true);
+        let mut high = None;
         for above in &path {
-            let branches = self.node(fs, above.address, &above.page)?.count;
-            is_first &= above.index == 0;
-            is_last &= above.index + 1 == branches;
+            let node = self.node(fs, above.address, &above.page)?;
+            let next = above.index + 1;
+            high = (next < node.count).then(|| node.key(next)).or(high);
         }
         Ok(Some(Leaf {
             address: step.address,
             page: step.page,
             record_bytes: self.record_bytes,
             count,
-            is_first,
-            is_last,
+            is_first: path.iter().all(|above| above.index == 0),
+            high,
         }))
     }
 
@@ -428,9 +428,14 @@ impl Tree {
             is_leaf = false;
             if node.count > 1 {
                 let edit = node.without(step.index)?;
+                let heir = (node.level > 0 && step.index == 0)
+                    .then(|| (node.child(1), node.level - 1, node.key(0)));
                 let address = step.address;
                 drop(step);
                 self.apply(tx, address, &edit)?;
+                if let Some((Some(child), level, low)) = heir {
+                    self.lower(fs, tx, (child, level), low)?;
+                }
                 self.collapse(fs, tx)?;
                 return Ok(true);
             }
@@ -438,6 +443,30 @@ impl Tree {
         }
         self.root = 0;
         Ok(true)
+    }
+
+    /// Lets a subtree begin at a key below the one it began at. Each first branch in it has to say so
+    /// too: a leaf that splits below puts its branch behind the first one, at a key that may be
+    /// anything from `low` on.
+    fn lower<E: Env>(
+        &self,
+        fs: &LogFs<E>,
+        tx: &Tx<'_, E>,
+        (mut address, level): (u64, u16),
+        low: u64,
+    ) -> Result<()> {
+        for level in (1..=level).rev() {
+            let page = fs.cache.read(address, self.kind)?;
+            let node = self.node(fs, address, &page)?;
+            if node.level != level {
+                return Err(self.disorder(fs));
+            }
+            let child = node.child(0).ok_or(Errno::EUCLEAN)?;
+            drop(page);
+            tx.write(address, self.kind, HEADER_BYTES, &low.to_le_bytes())?;
+            address = child;
+        }
+        Ok(())
     }
 
     /// A root with a single branch gives way to what is below it.

@@ -2,7 +2,8 @@
 //!
 //! After the block header comes an array of records, sorted by the `u64` that each starts with. In
 //! a leaf (level 0) they are the tree's own records; above, they are [`Branch`]es. A branch's key
-//! is at most the smallest key below it, and everything in the subtrees before it is smaller.
+//! is at most the smallest key below it, and everything in the subtrees before it is smaller. The
+//! first branch of a node has the key of the branch that leads there, 0 in the root.
 
 use crate::le::Le64;
 use crate::{BLOCK_BYTES, HEADER_BYTES};

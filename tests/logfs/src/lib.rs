@@ -44,10 +44,22 @@ pub fn fresh(size_bytes: u64) -> Mounted {
 /// # Panics
 /// If anything is wrong.
 pub fn check(disk: &SimDisk) {
+    check_with(disk, true);
+}
+
+/// Checks everything but what files hold, as `fsck.logfs -fn` does without `--check-data`.
+///
+/// # Panics
+/// If anything is wrong.
+pub fn check_structure(disk: &SimDisk) {
+    check_with(disk, false);
+}
+
+fn check_with(disk: &SimDisk, check_data: bool) {
     let env = SimEnv::new(disk.fork(), 0);
     let options = fsck_logfs::Options {
         force: true,
-        check_data: true,
+        check_data,
         ..Default::default()
     };
     let report = fsck_logfs::check(&env, &options, &mut fsck_logfs::Silent)

@@ -1,0 +1,160 @@
+//! Extent trees of several levels: which block lies where, against a plain array.
+#![forbid(unsafe_code)]
+
+use bento_api::{FallocateMode, FileSystem, Ino, MappingKind, NewInode, Written};
+use bento_sim::Rng;
+use logfs_tests::{Mounted, check_structure, fresh};
+
+const BLOCK: u64 = 4096;
+
+/// Enough for more leaves than one inner node can have, if every second block is an extent.
+const BLOCKS: u64 = 150_000;
+
+/// A file, and where on the device each block of it is.
+struct File {
+    sim: Mounted,
+    ino: Ino,
+    addresses: Vec<Option<u64>>,
+}
+
+impl File {
+    fn new() -> File {
+        let sim = fresh(2 << 30);
+        let new = NewInode {
+            mode: 0o100644,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            target: b"",
+            xattrs: &[],
+        };
+        let root = sim.fs().root();
+        sim.fs().load(root).unwrap();
+        let ino = sim.fs().create(root, b"file", &new).unwrap().inode.ino;
+        sim.fs().forget(root);
+        let addresses = vec![None; BLOCKS as usize];
+        File {
+            sim,
+            ino,
+            addresses,
+        }
+    }
+
+    /// What the page cache does with blocks that a program has written; the data itself never gets
+    /// to the disk.
+    fn write(&mut self, first: u64, count: u64) {
+        let (mut at, end) = (first * BLOCK, (first + count) * BLOCK);
+        let fs = self.sim.fs();
+        while at < end {
+            let reserved = fs.reserve(self.ino, at, end - at).unwrap();
+            let end = end.min(at + reserved.len_bytes);
+            let placed = fs.place(self.ino, at, end - at).unwrap();
+            let MappingKind::Mapped { address_bytes } = placed.kind else {
+                panic!("{placed:?}")
+            };
+            let len_bytes = placed.len_bytes.min(end - at);
+            let checksums = vec![0x1234_5678; (len_bytes / BLOCK) as usize];
+            let written = Written {
+                offset_bytes: at,
+                len_bytes,
+                result: Ok(()),
+                size_bytes: at + len_bytes,
+                checksums: &checksums,
+                mtime: None,
+            };
+            fs.written(self.ino, &written).unwrap();
+            for index in 0..len_bytes / BLOCK {
+                let address = address_bytes + index * BLOCK;
+                self.addresses[(at / BLOCK + index) as usize] = Some(address);
+            }
+            at += len_bytes;
+        }
+        self.sim.background_if_due();
+    }
+
+    fn punch(&mut self, first: u64, count: u64) {
+        let (offset, len) = (first * BLOCK, count * BLOCK);
+        let fs = self.sim.fs();
+        fs.fallocate(self.ino, FallocateMode::Punch, offset, len)
+            .unwrap();
+        self.addresses[first as usize..(first + count) as usize].fill(None);
+        self.sim.background_if_due();
+    }
+
+    /// Compares all of it.
+    fn verify(&self) {
+        let (mut at, end) = (0, BLOCKS * BLOCK);
+        while at < end {
+            let mapping = self.sim.fs().map(self.ino, at, end - at, false).unwrap();
+            let len_bytes = mapping.len_bytes.min(end - at);
+            for index in 0..len_bytes / BLOCK {
+                let found = match mapping.kind {
+                    MappingKind::Mapped { address_bytes } => Some(address_bytes + index * BLOCK),
+                    _ => None,
+                };
+                let block = at / BLOCK + index;
+                assert_eq!(found, self.addresses[block as usize], "block {block}");
+            }
+            at += len_bytes;
+        }
+    }
+
+    /// Ends, and checks what is on the disk then.
+    fn finish(self) {
+        self.verify();
+        self.sim.fs().forget(self.ino);
+        check_structure(&self.sim.unmount().unwrap());
+    }
+}
+
+/// A file of so many extents that its tree has three levels.
+fn file_of_three_levels() -> File {
+    let mut file = File::new();
+    for block in (0..BLOCKS).step_by(2) {
+        file.write(block, 1);
+    }
+    file
+}
+
+#[test]
+fn holes_and_writes_of_all_sizes() {
+    for seed in 0..4 {
+        let mut rng = Rng::new(seed);
+        let mut file = file_of_three_levels();
+        for _ in 0..8 {
+            for _ in 0..40 {
+                let magnitude = rng.below(15);
+                let count = 1 + rng.below(1 << magnitude);
+                let first = rng.below(BLOCKS - count);
+                match rng.below(2) {
+                    0 => file.punch(first, count),
+                    _ => file.write(first, count),
+                }
+                // Many extents again, so that leaves split where others have gone.
+                for _ in 0..400 {
+                    let block = first + rng.below(count);
+                    file.write(block, 1);
+                }
+            }
+            file.verify();
+        }
+        file.finish();
+    }
+}
+
+#[test]
+fn what_was_below_the_first_branch_goes_and_comes_again() {
+    // An inner node has about 84,000 blocks.
+    for (first, count) in [(0, 90_000), (80_000, 60_000), (1, BLOCKS - 2)] {
+        let mut file = file_of_three_levels();
+        file.punch(first, count);
+        for block in (first..first + count).step_by(3) {
+            file.write(block, 1);
+        }
+        file.verify();
+        for block in (first..first + count).rev().step_by(2) {
+            file.write(block, 1);
+        }
+        file.finish();
+    }
+}
