@@ -50,6 +50,8 @@ struct bento_mount {
 	struct mutex clean_lock;
 	bool closing;
 	struct bento_moved *moved;
+	/* Direct reads that may know an address, of all files. */
+	atomic_t direct_reads;
 	/* /sys/fs/TYPE/DEVICE */
 	struct bento_counters *counters;
 };
@@ -57,6 +59,8 @@ struct bento_mount {
 /* A thread's stay inside a file system; lives on its stack. */
 struct bento_call {
 	struct bento_mount *mount;
+	/* What the call is about, if it is an inode. */
+	const struct inode *inode;
 	/* The way out for a panic: the Rust side's own (see bento_abi.h). */
 	void *escape;
 	void *outer_journal_info;
@@ -120,11 +124,15 @@ struct bento_mount *bento_current_mount(void);
  * Calls an operation through the gate: bento_call(mount, lookup, dir, ...).
  * The only way into a file system.
  */
-#define bento_call(mount_, op, ...) ({					\
+#define bento_call(mount_, op, ...)					\
+	__bento_call(mount_, NULL, op, ##__VA_ARGS__)
+
+#define __bento_call(mount_, inode_, op, ...) ({			\
 	struct bento_mount *__mount = (mount_);				\
 	struct bento_call __call;					\
 	int __err = bento_enter(__mount, &__call);			\
 	if (!__err) {							\
+		__call.inode = (inode_);				\
 		__err = __mount->ops->op(__mount->fs, ##__VA_ARGS__);	\
 		bento_leave(&__call);					\
 	}								\
@@ -133,8 +141,8 @@ struct bento_mount *bento_current_mount(void);
 
 #define bento_icall(inode_, op, ...) ({					\
 	const struct inode *__inode = (inode_);				\
-	bento_call(bento_m(__inode->i_sb), op,				\
-		   __inode->i_ino, ##__VA_ARGS__);			\
+	__bento_call(bento_m(__inode->i_sb), __inode, op,		\
+		     __inode->i_ino, ##__VA_ARGS__);			\
 })
 
 /* --- super.c --- */

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * Cleaning: a file system moves data to other addresses by itself. What has
- * moved is settled before the old addresses are used for anything else: nobody
- * reads there any more who learnt the address before.
+ * Cleaning: a file system moves data to other addresses by itself, or writeback
+ * does while direct reads are under way. What has moved is settled before the
+ * old addresses are used for anything else: nobody reads there any more who
+ * learnt the address before.
  *
  * A read of the page cache locks its folio, asks for the address and waits for
  * the device, all under the folio lock. A write that needs the old contents
@@ -50,6 +51,23 @@ static void bento_settle_moved(struct super_block *sb,
 				      end);
 	iput(inode);
 }
+
+/*
+ * Besides direct reads of any file: buffered ones of a file that a direct write
+ * has changed, on whose behalf the thread asks. The write emptied the page
+ * cache before; what is there now may have got its address since.
+ */
+bool bento_reads_under_way(const struct bento_mount *mount)
+{
+	const struct bento_call *call = current->journal_info;
+	const struct inode *inode = call ? call->inode : NULL;
+
+	if (atomic_read(&mount->direct_reads))
+		return true;
+	return inode && READ_ONCE(bento_i(inode)->direct.end) &&
+	       READ_ONCE(inode->i_mapping->nrpages);
+}
+EXPORT_SYMBOL_GPL(bento_reads_under_way);
 
 /*
  * One step; returns in how many milliseconds the next is due. Outside the gate

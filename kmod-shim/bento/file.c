@@ -10,6 +10,42 @@
 
 /* --- reading --- */
 
+static int bento_direct_read_done(struct kiocb *iocb, ssize_t size, int error,
+				  unsigned int flags)
+{
+	struct inode *inode = file_inode(iocb->ki_filp);
+
+	atomic_dec(&bento_m(inode->i_sb)->direct_reads);
+	return error;
+}
+
+static const struct iomap_dio_ops bento_direct_read_ops = {
+	.end_io		= bento_direct_read_done,
+};
+
+/*
+ * Writeback and, once this has returned, writes don't wait for the read: they
+ * may map other blocks meanwhile. The file system asks reads_under_way and
+ * leaves alone what may still be read, see clean.c.
+ */
+static ssize_t bento_direct_read(struct kiocb *iocb, struct iov_iter *to)
+{
+	struct inode *inode = file_inode(iocb->ki_filp);
+	struct bento_mount *mount = bento_m(inode->i_sb);
+	struct iomap_dio *dio;
+
+	atomic_inc(&mount->direct_reads);
+	/* Seen before the address is looked up. */
+	smp_mb__after_atomic();
+	dio = __iomap_dio_rw(iocb, to, &bento_read_iomap_ops,
+			     &bento_direct_read_ops, 0, NULL, 0);
+	if (!IS_ERR_OR_NULL(dio))
+		return iomap_dio_complete(dio);
+	if (PTR_ERR_OR_ZERO(dio) != -EIOCBQUEUED)
+		atomic_dec(&mount->direct_reads);
+	return PTR_ERR_OR_ZERO(dio);
+}
+
 static ssize_t bento_read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
@@ -21,7 +57,7 @@ static ssize_t bento_read_iter(struct kiocb *iocb, struct iov_iter *to)
 		return 0;
 	file_accessed(iocb->ki_filp);
 	inode_lock_shared(inode);
-	ret = iomap_dio_rw(iocb, to, &bento_read_iomap_ops, NULL, 0, NULL, 0);
+	ret = bento_direct_read(iocb, to);
 	inode_unlock_shared(inode);
 	return ret;
 }

@@ -16,6 +16,7 @@
 static void bento_begin_call(struct bento_mount *mount, struct bento_call *call)
 {
 	call->mount = mount;
+	call->inode = NULL;
 	call->escape = NULL;
 	call->outer_journal_info = current->journal_info;
 	call->nofs = memalloc_nofs_save();

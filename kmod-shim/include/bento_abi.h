@@ -389,6 +389,12 @@ void bento_log(struct bento_mount *mount, uint32_t level, const uint8_t *text,
 void bento_wake_background(struct bento_mount *mount);
 
 /*
+ * Whether a read may be under way to an address that it knows, and that no lock
+ * keeps as it is.
+ */
+bool bento_reads_under_way(const struct bento_mount *mount);
+
+/*
  * An event for the tracepoint bento_fs: its name, up to three values (zero
  * where there are less), and all of them with their names as text. To be made
  * only if somebody wants to see it.

@@ -6,7 +6,7 @@ use crate::data::{is_regular, on_device};
 use crate::extent;
 use crate::inode::{Inode, State};
 use crate::journal::Run;
-use crate::space::Victim;
+use crate::space::{Unsettled, Victim};
 use crate::tx::{Cost, Tx};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -78,7 +78,7 @@ pub(crate) struct Cleaner {
     victim: Option<Victim>,
     /// The block of the victim where the next step goes on.
     next: u32,
-    /// Old places of what the last step has moved.
+    /// Old places of what the last step has moved, or handed out to be settled.
     old: Vec<Run>,
     /// A write has failed: no more until the next mount.
     broken: bool,
@@ -95,6 +95,8 @@ pub(crate) struct Counters {
 enum Step {
     /// There is more to do.
     More,
+    /// Nothing moved, but what was overwritten is to be settled.
+    Settle,
     /// Nothing can be done now.
     Nothing,
 }
@@ -105,6 +107,7 @@ impl<E: Env> LogFs<E> {
         let mut cleaner = self.cleaner.lock();
         let was_used = self.used.swap(false, Ordering::Relaxed);
         match self.clean_some(&mut cleaner, moved) {
+            Ok(Step::Settle) => 0,
             Ok(Step::More) if !was_used => 0,
             Ok(Step::More) if self.space.is_short_of_segments() => SHORT_PAUSE_MS,
             Ok(Step::More) => PAUSE_MS,
@@ -124,6 +127,9 @@ impl<E: Env> LogFs<E> {
     fn clean_some(&self, cleaner: &mut Cleaner, moved: &mut Vec<Moved>) -> Result<Step> {
         self.reporter.check_writable()?;
         self.release_old(cleaner)?;
+        if self.hand_out_overwritten(cleaner, moved) {
+            return Ok(Step::Settle);
+        }
         if cleaner.broken || !self.space.wants_cleaning(cleaner.runs) {
             return Ok(Step::Nothing);
         }
@@ -168,6 +174,19 @@ impl<E: Env> LogFs<E> {
             }
             Ok(())
         })
+    }
+
+    /// What was overwritten while reads were under way is settled like what has moved.
+    fn hand_out_overwritten(&self, cleaner: &mut Cleaner, moved: &mut Vec<Moved>) -> bool {
+        let unsettled = self.space.take_unsettled(bento_api::MOVED_MAX);
+        for of_file in unsettled.chunk_by(|a, b| a.ino == b.ino) {
+            cleaner.old.extend(of_file.iter().map(|freed| freed.run));
+            let end = |freed: &Unsettled| freed.file_block + u64::from(freed.run.1);
+            if let (Some(first), Some(end)) = (of_file.first(), of_file.iter().map(end).max()) {
+                moved.push(part_of(first.ino, first.file_block, end));
+            }
+        }
+        !unsettled.is_empty()
     }
 
     fn give_up(&self, cleaner: &mut Cleaner, damaged: bool) {
@@ -432,11 +451,7 @@ impl<E: Env> LogFs<E> {
                 let blocks = |it: &Loaded<E>| (it.piece.file_block, it.piece.end());
                 let start = group.iter().map(|it| blocks(it).0).min().unwrap_or(0);
                 let end = group.iter().map(|it| blocks(it).1).max().unwrap_or(0);
-                moved.push(Moved {
-                    ino: Ino(first.piece.ino),
-                    offset_bytes: start * BLOCK_BYTES as u64,
-                    len_bytes: (end - start) * BLOCK_BYTES as u64,
-                });
+                moved.push(part_of(first.piece.ino, start, end));
             }
             Ok(())
         })
@@ -511,6 +526,15 @@ impl<E: Env> LogFs<E> {
         let blocks = &self.cleaning.blocks;
         blocks.fetch_add(copy.1.into(), Ordering::Relaxed);
         extent::insert(self, tx, state, Extent::new(from, copy.0, copy.1))
+    }
+}
+
+/// From one block of a file to before another.
+fn part_of(ino: u64, start: u64, end: u64) -> Moved {
+    Moved {
+        ino: Ino(ino),
+        offset_bytes: start * BLOCK_BYTES as u64,
+        len_bytes: (end - start) * BLOCK_BYTES as u64,
     }
 }
 

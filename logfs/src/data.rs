@@ -10,6 +10,7 @@ use crate::extent;
 use crate::inode::{Inode, Piece, State, from_time, now};
 use crate::overwrite;
 use crate::tx::{Cost, Tx};
+use crate::unmapped::{free_extent, free_overwritten};
 use bento_api::{
     Attr, Env, Errno, FallocateMode, FileKind, Ino, Mapping, MappingKind, Result, SetAttr, Written,
 };
@@ -101,29 +102,6 @@ pub(crate) fn on_device<E: Env>(
         )),
         None => Ok(mapping(block, end, MappingKind::Hole)),
     }
-}
-
-/// Frees what an extent maps.
-fn free_extent<E: Env>(
-    fs: &LogFs<E>,
-    tx: &Tx<'_, E>,
-    state: &mut State,
-    extent: Extent,
-) -> Result<()> {
-    state.add_blocks(-i64::from(extent.len.get()));
-    let is_metadata = !is_regular(state);
-    let (mut start, end) = (
-        extent.start.get(),
-        extent.start.get() + u64::from(extent.len.get()),
-    );
-    while start < end {
-        // Segments lie side by side, so an extent may run over into the next.
-        let (_, index) = fs.layout.segment_of(start).ok_or(Errno::EUCLEAN)?;
-        let len = (end - start).min(u64::from(fs.layout.segment_blocks - index));
-        fs.space.free(tx, (start, len as u32), is_metadata)?;
-        start += len;
-    }
-    Ok(())
 }
 
 impl<E: Env> LogFs<E> {
@@ -323,7 +301,7 @@ impl<E: Env> LogFs<E> {
                     state.add_blocks(-i64::from(old.len.get()));
                     return Ok(());
                 }
-                free_extent(self, tx, state, old)
+                free_overwritten(self, tx, state, old)
             };
             let sums_of = |piece: &Piece| {
                 let skip = (from - first) as usize;

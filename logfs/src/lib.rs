@@ -11,6 +11,7 @@
 //! | `tx` | one operation's part of a transaction |
 //! | `tree` | B+trees over blocks |
 //! | `inode`, `extent`, `dir`, `xattr`, `orphan` | what the blocks hold |
+//! | `overwrite`, `unmapped` | mapping blocks anew, and freeing those that were mapped |
 //! | `data`, `namei`, `rename` | the operations on files and names |
 //! | `cleaner` | moving data together to have clean segments |
 //! | `counters` | what a mount shows of itself |
@@ -57,6 +58,7 @@ mod rename;
 mod space;
 mod tree;
 mod tx;
+mod unmapped;
 mod xattr;
 
 pub use mount::LogFs;

@@ -172,6 +172,13 @@ pub trait Env: Clone + Send + Sync + Sized + 'static {
     /// (`CAP_SYS_RESOURCE`). Background work may.
     fn may_use_reserve(&self) -> bool;
 
+    /// Whether reads of file data may be under way that no lock protects: they have looked up an
+    /// address that the caller of the file system has replaced. Asked by who has just mapped a block
+    /// anew, before the old one is freed; true when in doubt.
+    fn reads_under_way(&self) -> bool {
+        false
+    }
+
     /// Asks that [`FileSystem::background`](crate::FileSystem::background) be called soon.
     fn wake_background(&self);
 }

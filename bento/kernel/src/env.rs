@@ -72,6 +72,11 @@ impl Env for KernelEnv {
         unsafe { abi::bento_may_use_reserve() }
     }
 
+    fn reads_under_way(&self) -> bool {
+        // SAFETY: the mount outlives its file system.
+        unsafe { abi::bento_reads_under_way(self.device.mount()) }
+    }
+
     fn wake_background(&self) {
         // SAFETY: the mount outlives its file system.
         unsafe { abi::bento_wake_background(self.device.mount()) }

@@ -39,6 +39,7 @@ struct Shared {
     log: Mutex<Vec<(Level, String)>>,
     background_due: AtomicBool,
     may_use_reserve: AtomicBool,
+    reads_under_way: AtomicBool,
 }
 
 impl SimEnv {
@@ -60,6 +61,7 @@ impl<L> SimEnv<L> {
                 log: Mutex::new(Vec::new()),
                 background_due: AtomicBool::new(false),
                 may_use_reserve: AtomicBool::new(true),
+                reads_under_way: AtomicBool::new(false),
             }),
         }
     }
@@ -75,6 +77,13 @@ impl<L> SimEnv<L> {
     /// Whether operations are from now on those of an administrator, as they are at first.
     pub fn set_may_use_reserve(&self, may: bool) {
         self.shared.may_use_reserve.store(may, Ordering::Relaxed);
+    }
+
+    /// Whether from now on somebody reads past all locks, as nobody does at first.
+    pub fn set_reads_under_way(&self, under_way: bool) {
+        self.shared
+            .reads_under_way
+            .store(under_way, Ordering::Relaxed);
     }
 
     /// What was logged so far.
@@ -125,6 +134,10 @@ impl<L: Locks> Env for SimEnv<L> {
 
     fn may_use_reserve(&self) -> bool {
         self.shared.may_use_reserve.load(Ordering::Relaxed)
+    }
+
+    fn reads_under_way(&self) -> bool {
+        self.shared.reads_under_way.load(Ordering::Relaxed)
     }
 
     fn wake_background(&self) {

@@ -2,7 +2,7 @@
 //!
 //! The bitmap in each segment's header says which blocks live. Blocks that are not live but must
 //! not be given out are *busy*: placed data whose I/O is under way, and freed blocks whose free is
-//! not durable yet (data) or still in the log (metadata). Busy bits are in memory only: after a
+//! not durable yet (data) or still in the log (metadata), or those that may still be read. Busy bits are in memory only: after a
 //! crash those blocks are simply free.
 //!
 //! Metadata segments and data segments differ only in what is placed there: metadata goes into a
@@ -14,6 +14,7 @@ mod inodes;
 mod pick;
 mod reserve;
 mod table;
+mod unsettled;
 mod victim;
 
 use crate::cache::Page;
@@ -34,6 +35,7 @@ use logfs_format::{
 
 pub(crate) use reserve::Balance;
 use reserve::Caller;
+pub(crate) use unsettled::Unsettled;
 use victim::Stays;
 pub(crate) use victim::Victim;
 
@@ -75,6 +77,8 @@ struct State {
     victim: Option<u32>,
     /// Freed blocks that are busy until they were discarded.
     to_discard: Vec<Run>,
+    /// Freed blocks that are busy because they may still be read.
+    unsettled: Vec<Unsettled>,
     inode_segment: Option<u32>,
     /// An inode block with a free slot.
     inode_block: Option<u64>,

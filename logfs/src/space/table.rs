@@ -46,6 +46,7 @@ impl<E: Env> Space<E> {
             moved: None,
             victim: None,
             to_discard: Vec::new(),
+            unsettled: Vec::new(),
             inode_segment: None,
             inode_block: None,
             inodes_used: 0,

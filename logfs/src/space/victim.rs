@@ -159,16 +159,4 @@ impl<E: Env> Space<E> {
             state.moved = Some(Cursor { segment, next: 0 });
         }
     }
-
-    /// Frees blocks whose data has moved. They stay busy: whoever reads them may have got their
-    /// address before.
-    pub(crate) fn free_moved(&self, tx: &Tx<'_, E>, run: Run) -> Result<()> {
-        let mut state = self.state.lock();
-        let (segment, range) = self.locate(run)?;
-        self.set_live(tx, &mut state, run, false)?;
-        if !planted!(MovedReusedEarly) {
-            state.set_busy(&self.layout, segment, range, true);
-        }
-        Ok(())
-    }
 }

@@ -238,3 +238,27 @@ fn a_write_that_fails_ends_cleaning_and_changes_nothing() {
         check(&sim.unmount().unwrap());
     }
 }
+
+#[test]
+fn what_is_overwritten_while_it_may_be_read_is_kept_until_that_is_settled() {
+    let sim = fresh(64 * MIB);
+    sim.write_file(b"/read", &contents(0, 0, MIB)).unwrap();
+    sim.sync().unwrap();
+    let free = || sim.fs().statfs().unwrap().blocks_free;
+    let before = free();
+    sim.env().set_reads_under_way(true);
+    let file = sim.open(b"/read").unwrap();
+    sim.write(&file, 0, &contents(0, 1, MIB)).unwrap();
+    sim.fsync(&file).unwrap();
+    assert_eq!(free(), before - MIB / BLOCK, "the old blocks are kept");
+    assert!(sim.clean(), "they are to be settled");
+    sim.sync().unwrap();
+    assert_eq!(free(), before - MIB / BLOCK, "they may still be read");
+    sim.clean();
+    assert_eq!(free(), before - MIB / BLOCK, "that is not durable");
+    sim.sync().unwrap();
+    assert_eq!(free(), before);
+    sim.close(file);
+    assert_eq!(sim.read_file(b"/read").unwrap(), contents(0, 1, MIB));
+    check(&sim.unmount().unwrap());
+}

@@ -115,6 +115,8 @@ pub(super) fn allocations(workspace: &Workspace) -> Result<Counts> {
 const CLEANER_NEED: &[Dependency] = &[
     dependency("fstrim", "util-linux"),
     dependency("setpriv", "util-linux"),
+    dependency("dmsetup", "dmsetup"),
+    dependency("xfs_io", "xfsprogs"),
 ];
 
 pub(super) fn cleaner_uml(workspace: &Workspace) -> Result<Counts> {

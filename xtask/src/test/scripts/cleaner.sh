@@ -167,8 +167,46 @@ fstrim_discards_what_is_free() {
     unmount_whole
 }
 
+# letters LETTER SIZE
+letters() { head -c "$2" /dev/zero | tr '\0' "$1"; }
+
+# A direct read takes three seconds. Meanwhile the same blocks are written through a mapping, and all
+# space that is free then goes to another file.
+what_is_being_read_is_not_used_for_another_file() {
+    sectors=$(blockdev --getsz "$DISK0")
+    dmsetup create --noudevsync slow --table "0 $sectors delay $DISK0 0 0"
+    dmsetup mknodes
+    mkfs -t logfs -f /dev/mapper/slow >/dev/null
+    mount -t logfs /dev/mapper/slow /mnt/a
+    letters A 1M >/mnt/a/read
+    letters - 6M >/mnt/a/room
+    ! letters - 200M >/mnt/a/rest
+    rm /mnt/a/room
+    sync -f /mnt/a
+    dmsetup suspend --nolockfs --noflush slow
+    dmsetup load slow --table "0 $sectors delay $DISK0 0 3000 $DISK0 0 0"
+    dmsetup resume --noudevsync slow
+    dd if=/mnt/a/read of=/run/got bs=1M count=1 iflag=direct status=none &
+    reader=$!
+    sleep 0.5
+    xfs_io -c 'mmap -w 0 1m' -c 'mwrite -S 0x42 0 1m' -c 'msync -s 0 1m' -c fsync /mnt/a/read
+    ! letters C 200M >/mnt/a/foreign
+    sync -f /mnt/a
+    kill -0 $reader
+    wait $reader
+    is AB sh -c 'printf AB; tr -d AB </run/got'
+    # Then it is.
+    free() { [ "$(stat -f --format %f /mnt/a)" -ge 256 ]; }
+    within 10 free
+    is 0 cat /sys/fs/logfs/dm-0/errors
+    umount /mnt/a
+    fsck -t logfs -f -n --check-data /dev/mapper/slow
+    dmsetup remove --noudevsync slow
+}
+
 for name in an_empty_disk_is_left_alone clean_segments_come_back_while_files_are_read \
-    one_file_is_changed_meanwhile threads_change_a_tree_meanwhile unmounting_and_freezing_stop_it freed_blocks_are_discarded fstrim_discards_what_is_free; do
+    one_file_is_changed_meanwhile threads_change_a_tree_meanwhile unmounting_and_freezing_stop_it \
+    what_is_being_read_is_not_used_for_another_file freed_blocks_are_discarded fstrim_discards_what_is_free; do
     check $name
 done
 exit 0
