@@ -220,8 +220,9 @@ pub trait FileSystem<E: Env>: Send + Sync + Sized + 'static {
     }
 
     /// Moves data together to make room, a bounded piece of work, or names what was overwritten while
-    /// there were [`reads_under_way`](Env::reads_under_way), and returns in how many milliseconds it wants to be called again; `u64::MAX` if there is nothing to do now, and then it
-    /// is called with [`background`](FileSystem::background) again. Of what it has added to `moved`,
+    /// there were [`reads_under_way`](Env::reads_under_way). Returns in how many milliseconds it wants
+    /// to be called again; `u64::MAX` if there is nothing to do now, and then it is called with
+    /// [`background`](FileSystem::background) again. Of what it has added to `moved`,
     /// at most [`MOVED_MAX`], the old addresses may be used for something else from the next call on:
     /// before that, the back end waits until no read is under way that got its address before this
     /// call was over, and forgets addresses that it keeps. Calls do not overlap, and none comes while

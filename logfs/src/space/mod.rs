@@ -2,8 +2,8 @@
 //!
 //! The bitmap in each segment's header says which blocks live. Blocks that are not live but must
 //! not be given out are *busy*: placed data whose I/O is under way, and freed blocks whose free is
-//! not durable yet (data) or still in the log (metadata), or those that may still be read. Busy bits are in memory only: after a
-//! crash those blocks are simply free.
+//! not durable yet (data) or still in the log (metadata), or that may still be read. Busy bits are
+//! in memory only: after a crash those blocks are simply free.
 //!
 //! Metadata segments and data segments differ only in what is placed there: metadata goes into a
 //! data segment if no clean segment is left. Inodes live in inode segments alone.

@@ -4,6 +4,7 @@
 pub mod damage;
 pub mod hostile;
 
+use bento_api::{FileSystem, Ino, NewInode};
 use bento_sim::{Sim, SimDisk, SimEnv};
 use logfs::LogFs;
 
@@ -37,6 +38,26 @@ pub fn formatted_with(size_bytes: u64, options: &mkfs_logfs::Options) -> SimDisk
 /// If it can't be mounted.
 pub fn fresh(size_bytes: u64) -> Mounted {
     Sim::mount(formatted(size_bytes), 1).expect("a fresh file system mounts")
+}
+
+/// Makes an empty file in the root directory, and pins it.
+///
+/// # Panics
+/// If that fails.
+pub fn pinned_file(sim: &Mounted, name: &[u8]) -> Ino {
+    let new = NewInode {
+        mode: 0o100_644,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        target: b"",
+        xattrs: &[],
+    };
+    let root = sim.fs().root();
+    sim.fs().load(root).expect("the root is there");
+    let made = sim.fs().create(root, name, &new).expect("there is room");
+    sim.fs().forget(root);
+    made.inode.ino
 }
 
 /// Checks everything on a disk, file data included, as `fsck.logfs -fn` does.

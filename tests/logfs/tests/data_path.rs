@@ -2,30 +2,11 @@
 //! mappings never produces.
 #![forbid(unsafe_code)]
 
-use bento_api::{
-    Device, Env, FallocateMode, FileSystem, Ino, MappingKind, NewInode, WriteRequest, Written,
-};
+use bento_api::{Device, Env, FallocateMode, FileSystem, MappingKind, WriteRequest, Written};
 use bento_sim::{Change, Image, Sim, SimDisk};
-use logfs_tests::{Mounted, fresh};
+use logfs_tests::{Mounted, fresh, pinned_file};
 
 const BLOCK: u64 = 4096;
-
-/// A pinned file.
-fn file(sim: &Mounted) -> Ino {
-    let new = NewInode {
-        mode: 0o100644,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        target: b"",
-        xattrs: &[],
-    };
-    let root = sim.fs().root();
-    sim.fs().load(root).unwrap();
-    let made = sim.fs().create(root, b"file", &new).unwrap();
-    sim.fs().forget(root);
-    made.inode.ino
-}
 
 /// Writes a block of this byte to where `place` said, and returns its checksum.
 fn write_block(sim: &Mounted, kind: MappingKind, byte: u8) -> u32 {
@@ -55,7 +36,7 @@ fn done(checksums: &[u32]) -> Written<'_> {
 #[test]
 fn a_block_dirtied_again_while_its_preallocated_space_is_written() {
     let sim = fresh(64 << 20);
-    let (fs, ino) = (sim.fs(), file(&sim));
+    let (fs, ino) = (sim.fs(), pinned_file(&sim, b"file"));
     fs.fallocate(ino, FallocateMode::Allocate { keep_size: false }, 0, BLOCK)
         .unwrap();
     fs.reserve(ino, 0, BLOCK).unwrap();
@@ -78,7 +59,7 @@ fn a_block_dirtied_again_while_its_preallocated_space_is_written() {
 #[test]
 fn a_failed_write_leaves_the_old_contents_and_no_space_taken() {
     let sim = fresh(64 << 20);
-    let (fs, ino) = (sim.fs(), file(&sim));
+    let (fs, ino) = (sim.fs(), pinned_file(&sim, b"file"));
     fs.reserve(ino, 0, BLOCK).unwrap();
     let sum = write_block(&sim, fs.place(ino, 0, BLOCK).unwrap().kind, 1);
     fs.written(ino, &done(&[sum])).unwrap();
@@ -100,7 +81,7 @@ fn a_failed_write_leaves_the_old_contents_and_no_space_taken() {
 #[test]
 fn what_is_reserved_and_given_up_is_free_again() {
     let sim = fresh(64 << 20);
-    let (fs, ino) = (sim.fs(), file(&sim));
+    let (fs, ino) = (sim.fs(), pinned_file(&sim, b"file"));
     let free = fs.statfs().unwrap().blocks_free;
     fs.reserve(ino, 0, 100 * BLOCK).unwrap();
     assert_eq!(fs.statfs().unwrap().blocks_free, free - 100);
@@ -136,7 +117,7 @@ fn cut(sim: &Mounted, keep: impl Fn(u64) -> bool) -> Image {
 #[test]
 fn a_record_without_its_data_in_preallocated_space_does_not_count() {
     let sim = fresh(64 << 20);
-    let (fs, ino) = (sim.fs(), file(&sim));
+    let (fs, ino) = (sim.fs(), pinned_file(&sim, b"file"));
     fs.fallocate(ino, FallocateMode::Allocate { keep_size: false }, 0, BLOCK)
         .unwrap();
     // What the space held before: somebody's deleted data.

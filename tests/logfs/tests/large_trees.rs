@@ -1,9 +1,9 @@
 //! Extent trees of several levels: which block lies where, against a plain array.
 #![forbid(unsafe_code)]
 
-use bento_api::{FallocateMode, FileSystem, Ino, MappingKind, NewInode, Written};
+use bento_api::{FallocateMode, FileSystem, Ino, MappingKind, Written};
 use bento_sim::Rng;
-use logfs_tests::{Mounted, check_structure, fresh};
+use logfs_tests::{Mounted, check_structure, fresh, pinned_file};
 
 const BLOCK: u64 = 4096;
 
@@ -20,18 +20,7 @@ struct File {
 impl File {
     fn new() -> File {
         let sim = fresh(2 << 30);
-        let new = NewInode {
-            mode: 0o100644,
-            uid: 0,
-            gid: 0,
-            rdev: 0,
-            target: b"",
-            xattrs: &[],
-        };
-        let root = sim.fs().root();
-        sim.fs().load(root).unwrap();
-        let ino = sim.fs().create(root, b"file", &new).unwrap().inode.ino;
-        sim.fs().forget(root);
+        let ino = pinned_file(&sim, b"file");
         let addresses = vec![None; BLOCKS as usize];
         File {
             sim,
