@@ -90,13 +90,14 @@ pub(crate) fn module_files(release: &str, names: &[&str]) -> Result<Vec<PathBuf>
 fn in_order<'a>(names: &[&str], dep: &'a str, builtin: &str) -> Result<Vec<&'a str>> {
     let mut files = Vec::new();
     for name in names {
+        let name = module_name(name);
         let line = dep.lines().find(|line| {
             line.split(':')
                 .next()
-                .is_some_and(|file| module_name(file) == *name)
+                .is_some_and(|file| module_name(file) == name)
         });
         let Some((file, needs)) = line.and_then(|line| line.split_once(':')) else {
-            if builtin.lines().any(|file| module_name(file) == *name) {
+            if builtin.lines().any(|file| module_name(file) == name) {
                 continue;
             }
             bail!("the kernel has no module {name}; reinstall its package");
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn modules_come_behind_what_they_need_and_once() {
-        let files = in_order(&["two_x", "one", "inside"], DEP, "kernel/d/inside.ko\n");
+        let files = in_order(&["two-x", "one", "inside"], DEP, "kernel/d/inside.ko\n");
         let expected = [
             "kernel/c/three.ko.xz",
             "kernel/b/two-x.ko.xz",
