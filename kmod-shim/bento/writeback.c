@@ -16,7 +16,7 @@
 #include "trace.h"
 
 /* One call of written covers at most this: it becomes one log record. */
-#define BENTO_WRITTEN_BLOCKS	1024
+#define BENTO_WRITTEN_BYTES	((u64)1024 * BENTO_BLOCK_BYTES)
 
 /* What an ioend carries to its completion, in bio->bi_private. */
 struct bento_io_done {
@@ -110,78 +110,149 @@ static int bento_writepages(struct address_space *mapping,
 
 /* --- on the way back --- */
 
-int bento_written(struct inode *inode, loff_t offset, u64 len, u64 size,
-		  const u32 *checksums, int result)
+/* Tells the file system; an error is that of doing so, not of the I/O. */
+static int bento_tell_written(struct inode *inode,
+			      const struct bento_written *parts, size_t count)
 {
 	struct bento_inode *bi = bento_i(inode);
 	struct timespec64 mtime = inode_get_mtime(inode);
 	struct timespec64 ctime = inode_get_ctime(inode);
-	struct bento_written w = {
-		.offset_bytes = offset,
-		.len_bytes = len,
-		.size_bytes = size,
-		.checksums = checksums,
-		.checksum_count = checksums ? len >> BENTO_BLOCK_SHIFT : 0,
-		.mtime = bento_time(mtime),
-		/* The file system sets ctime to it too. */
-		.has_mtime = !result && timespec64_equal(&mtime, &ctime),
-		.result = result,
-	};
-	int err = bento_icall(inode, written, &w);
+	struct bento_time time = bento_time(mtime);
+	/* The file system sets ctime to it too. */
+	bool has_mtime = timespec64_equal(&mtime, &ctime);
+	bool any = false;
+	u64 size = 0;
+	size_t i;
+	int err;
 
-	trace_bento_written(inode, &w, err);
+	for (i = 0; i < count; i++) {
+		if (parts[i].result)
+			continue;
+		any = true;
+		size = max(size, parts[i].size_bytes);
+	}
+	has_mtime &= any;
+	err = bento_icall(inode, written, parts, count,
+			  has_mtime ? &time : NULL);
+	for (i = 0; i < count; i++)
+		trace_bento_written(inode, &parts[i], err);
 	bento_mappings_changed(inode);
-	if (err || result)
+	if (err)
 		return err;
-	if (w.has_mtime)
+	if (has_mtime)
 		bi->stored_mtime = bi->stored_ctime = mtime;
 	if (size > bi->stored_size)
 		bi->stored_size = size;
 	return 0;
 }
 
-static int bento_ioend_written(struct iomap_ioend *ioend)
+int bento_written(struct inode *inode, loff_t offset, u64 len, u64 size,
+		  const u32 *checksums, int result)
+{
+	struct bento_written part = {
+		.offset_bytes = offset,
+		.len_bytes = len,
+		.size_bytes = size,
+		.checksums = checksums,
+		.checksum_count = checksums ? len >> BENTO_BLOCK_SHIFT : 0,
+		.result = result,
+	};
+
+	return bento_tell_written(inode, &part, 1) ?: result;
+}
+
+static int bento_ioend_result(const struct iomap_ioend *ioend)
+{
+	return blk_status_to_errno(ioend->io_bio.bi_status);
+}
+
+/* A part of what an ioend wrote. */
+static struct bento_written bento_ioend_part(const struct iomap_ioend *ioend,
+					     u64 at, u64 len)
 {
 	const struct bento_io_done *done = ioend->io_bio.bi_private;
-	int result = blk_status_to_errno(ioend->io_bio.bi_status);
-	u64 at, step = BENTO_WRITTEN_BLOCKS * BENTO_BLOCK_BYTES;
-	int err = result;
+	u64 offset = ioend->io_offset + at;
 
-	for (at = 0; at < done->len_bytes; at += step) {
-		u64 offset = ioend->io_offset + at;
-		u64 len = min(step, done->len_bytes - at);
-		u64 size = min(offset + len, done->size_bytes);
-		int e = bento_written(ioend->io_inode, offset, len, size,
-				done->checksums + (at >> BENTO_BLOCK_SHIFT),
-				result);
+	return (struct bento_written){
+		.offset_bytes = offset,
+		.len_bytes = len,
+		.size_bytes = min(offset + len, done->size_bytes),
+		.checksums = done->checksums + (at >> BENTO_BLOCK_SHIFT),
+		.checksum_count = len >> BENTO_BLOCK_SHIFT,
+		.result = bento_ioend_result(ioend),
+	};
+}
 
+/* One that needs more than a call. */
+static int bento_large_written(const struct iomap_ioend *ioend)
+{
+	const struct bento_io_done *done = ioend->io_bio.bi_private;
+	struct bento_written part;
+	int err = 0, e;
+	u64 at;
+
+	for (at = 0; at < done->len_bytes; at += part.len_bytes) {
+		part = bento_ioend_part(ioend, at,
+					min(BENTO_WRITTEN_BYTES,
+					    done->len_bytes - at));
+		e = bento_tell_written(ioend->io_inode, &part, 1);
 		err = err ?: e;
 	}
 	return err;
 }
 
+/* Tells of the first ioends of a list in one call, and moves them to another. */
+static int bento_batch_written(struct list_head *ended, struct list_head *told)
+{
+	struct bento_written parts[BENTO_WRITTEN_PARTS_MAX];
+	struct iomap_ioend *ioend, *next;
+	struct inode *inode = NULL;
+	u64 left = BENTO_WRITTEN_BYTES;
+	size_t count = 0;
+
+	list_for_each_entry_safe(ioend, next, ended, io_list) {
+		const struct bento_io_done *done = ioend->io_bio.bi_private;
+
+		if (count == ARRAY_SIZE(parts) || done->len_bytes > left)
+			break;
+		inode = ioend->io_inode;
+		left -= done->len_bytes;
+		parts[count++] = bento_ioend_part(ioend, 0, done->len_bytes);
+		list_move_tail(&ioend->io_list, told);
+	}
+	if (count)
+		return bento_tell_written(inode, parts, count);
+	list_move_tail(ended->next, told);
+	return bento_large_written(list_first_entry(told, struct iomap_ioend,
+						    io_list));
+}
+
 /*
  * The inode may go as soon as the last folio has left the writeback state:
- * nothing but the local list is touched after that.
+ * nothing but the local lists is touched after that.
  */
 void bento_io_work(struct work_struct *work)
 {
 	struct bento_inode *bi = container_of(work, struct bento_inode, io_work);
-	struct iomap_ioend *ioend;
-	LIST_HEAD(done);
+	struct iomap_ioend *ioend, *next;
+	LIST_HEAD(ended);
 
 	spin_lock_irq(&bi->io_lock);
-	list_replace_init(&bi->io_done, &done);
+	list_replace_init(&bi->io_done, &ended);
 	spin_unlock_irq(&bi->io_lock);
 
-	iomap_sort_ioends(&done);
-	while ((ioend = list_first_entry_or_null(&done, struct iomap_ioend,
-						 io_list))) {
-		int err = bento_ioend_written(ioend);
+	iomap_sort_ioends(&ended);
+	while (!list_empty(&ended)) {
+		LIST_HEAD(told);
+		int err = bento_batch_written(&ended, &told);
 
-		list_del_init(&ioend->io_list);
-		kvfree(ioend->io_bio.bi_private);
-		iomap_finish_ioends(ioend, err);
+		list_for_each_entry_safe(ioend, next, &told, io_list) {
+			int result = bento_ioend_result(ioend);
+
+			list_del_init(&ioend->io_list);
+			kvfree(ioend->io_bio.bi_private);
+			iomap_finish_ioends(ioend, result ?: err);
+		}
 		cond_resched();
 	}
 }

@@ -22,7 +22,7 @@
 #include <stdint.h>
 #endif
 
-#define BENTO_ABI_VERSION 4
+#define BENTO_ABI_VERSION 5
 
 /* A mount, as the kernel knows it. */
 struct bento_mount;
@@ -133,14 +133,15 @@ struct bento_mapping {
 	uint32_t reserved;
 };
 
+/* Parts of a file that one call of written takes. */
+#define BENTO_WRITTEN_PARTS_MAX	16
+
 struct bento_written {
 	uint64_t offset_bytes;
 	uint64_t len_bytes;
 	uint64_t size_bytes;
 	const uint32_t *checksums;
 	size_t checksum_count;
-	struct bento_time mtime;
-	bool has_mtime;
 	/* How the I/O ended: 0 or a negative errno. */
 	int32_t result;
 };
@@ -291,7 +292,8 @@ struct bento_operations {
 			 uint64_t offset_bytes, uint64_t len_bytes,
 			 struct bento_mapping *mapping);
 	int32_t (*written)(struct bento_fs *fs, uint64_t ino,
-			   const struct bento_written *written);
+			   const struct bento_written *parts, size_t count,
+			   const struct bento_time *mtime);
 	int32_t (*fallocate)(struct bento_fs *fs, uint64_t ino, uint32_t mode,
 			     bool keep_size, uint64_t offset_bytes,
 			     uint64_t len_bytes, struct bento_attr *attr);

@@ -6,7 +6,7 @@ use crate::data::{is_regular, on_device};
 use crate::extent;
 use crate::inode::{Inode, State};
 use crate::journal::Run;
-use crate::space::{Unsettled, Victim};
+use crate::space::{Unsettled, Victim, entries_of};
 use crate::tx::{Cost, Tx};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -518,10 +518,10 @@ impl<E: Env> LogFs<E> {
             }
             Ok(())
         })?;
-        let owner = state.owner();
-        self.space.commit_data(tx, copy, age, owner, from, stored)?;
+        let entries: Vec<_> = entries_of(state.owner(), from, copy.1, stored).collect();
+        self.space.commit_data(tx, copy, age, &entries)?;
         if !planted!(MovedUnclaimed) {
-            tx.claim(copy.0, sums);
+            tx.claim(copy.0, sums.to_vec());
         }
         let blocks = &self.cleaning.blocks;
         blocks.fetch_add(copy.1.into(), Ordering::Relaxed);

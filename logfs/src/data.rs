@@ -7,12 +7,14 @@
 
 use crate::LogFs;
 use crate::extent;
-use crate::inode::{Inode, Piece, State, from_time, now};
-use crate::overwrite;
+use crate::inode::{Inode, Piece, State, now};
+use crate::journal::Run;
+use crate::space::entries_of;
 use crate::tx::{Cost, Tx};
-use crate::unmapped::{free_extent, free_overwritten};
+use crate::unmapped::free_extent;
+use alloc::vec::Vec;
 use bento_api::{
-    Attr, Env, Errno, FallocateMode, FileKind, Ino, Mapping, MappingKind, Result, SetAttr, Written,
+    Attr, Env, Errno, FallocateMode, FileKind, Ino, Mapping, MappingKind, Result, SetAttr,
 };
 use logfs_format::{BLOCK_BYTES, Extent, OrphanSlot};
 
@@ -22,13 +24,13 @@ const BLOCK: u64 = BLOCK_BYTES as u64;
 const RESERVE_BLOCKS_MAX: u64 = 8192;
 
 /// Blocks that one transaction maps at most.
-const MAP_BLOCKS_MAX: u64 = 1024;
+pub(crate) const MAP_BLOCKS_MAX: u64 = 1024;
 
 /// Extents that one transaction unmaps at most.
-const UNMAP_EXTENTS_MAX: usize = 24;
+pub(crate) const UNMAP_EXTENTS_MAX: usize = 24;
 
 /// Mapping a range: bitmaps and table entries of what goes and comes, summaries, the tree.
-const MAP_COST: Cost = Cost::privileged(64, 12);
+pub(crate) const MAP_COST: Cost = Cost::privileged(64, 12);
 
 /// Placing data: at most a new segment's header and summaries, of which the log holds little more
 /// than their headers.
@@ -53,7 +55,7 @@ fn check_regular(state: &State) -> Result<()> {
 }
 
 /// The blocks that a byte range touches: first, and the one behind the last.
-fn blocks_of(offset_bytes: u64, len_bytes: u64) -> Result<(u64, u64)> {
+pub(crate) fn blocks_of(offset_bytes: u64, len_bytes: u64) -> Result<(u64, u64)> {
     let end = offset_bytes
         .checked_add(len_bytes)
         .filter(|&end| end <= SIZE_MAX)
@@ -195,171 +197,77 @@ impl<E: Env> LogFs<E> {
     }
 
     pub(crate) fn place_range(&self, ino: Ino, offset: u64, len: u64) -> Result<Mapping> {
+        self.note_use();
+        self.reporter.check_writable()?;
         let inode = self.inode(ino)?;
-        let (block, end) = blocks_of(offset, len)?;
-        self.transact(PLACE_COST, |tx| {
-            let mut state = inode.write();
-            let delayed = state
-                .delayed
-                .at_or_after(block)
-                .filter(|&(start, ..)| start <= block);
-            let Some((_, delayed_end, promised)) = delayed else {
-                // Nothing was reserved here: the range was truncated or punched meanwhile.
+        let range = blocks_of(offset, len)?;
+        // Only a new segment is a change on the device, and needs a transaction.
+        let here = |want| self.space.place_data_here(&self.cache, want);
+        if let Some(placed) = self.place_delayed(&inode, range, here)? {
+            return Ok(placed);
+        }
+        let placed = self.transact(PLACE_COST, |tx| {
+            self.place_delayed(&inode, range, |want| {
+                self.space.place_data(tx, want).map(Some)
+            })
+        })?;
+        placed.ok_or(Errno::ENOSPC)
+    }
+
+    /// Gives what is delayed at the start of a range an address, from `pick` if space is promised to it.
+    fn place_delayed(
+        &self,
+        inode: &Inode<E>,
+        (block, end): (u64, u64),
+        pick: impl FnOnce(u32) -> Result<Option<Run>>,
+    ) -> Result<Option<Mapping>> {
+        let mut state = inode.write();
+        let delayed = state
+            .delayed
+            .at_or_after(block)
+            .filter(|&(start, ..)| start <= block);
+        let Some((_, delayed_end, promised)) = delayed else {
+            // Nothing was reserved here: the range was truncated or punched meanwhile.
+            return Err(Errno::EAGAIN);
+        };
+        let end = end.min(delayed_end);
+        let (start, len) = if promised {
+            let want = u32::try_from(end - block).unwrap_or(u32::MAX);
+            match pick(want)? {
+                Some(run) => run,
+                None => return Ok(None),
+            }
+        } else {
+            let found = on_device(self, &state, block, end)?;
+            let MappingKind::Unwritten { address_bytes } = found.kind else {
                 return Err(Errno::EAGAIN);
             };
-            let mut end = end.min(delayed_end);
-            let piece = if promised {
-                let want = u32::try_from(end - block).unwrap_or(u32::MAX);
-                let (start, len) = self.space.place_data(tx, want)?;
-                Piece {
-                    file_block: block,
-                    start,
-                    len,
-                    in_place: false,
-                }
-            } else {
-                let found = on_device(self, &state, block, end)?;
-                let MappingKind::Unwritten { address_bytes } = found.kind else {
-                    return Err(Errno::EAGAIN);
-                };
-                end = end.min(block + found.len_bytes / BLOCK);
-                let (start, len) = (address_bytes / BLOCK, (end - block) as u32);
-                Piece {
-                    file_block: block,
-                    start,
-                    len,
-                    in_place: true,
-                }
-            };
-            self.space
-                .unreserve_data(state.delayed.remove(block, piece.end()));
-            self.drop_placed(&mut state, block, piece.end());
-            state.placed.insert(piece);
-            let kind = MappingKind::Mapped {
-                address_bytes: piece.start * BLOCK,
-            };
-            Ok(mapping(block, piece.end(), kind))
-        })
+            let end = end.min(block + found.len_bytes / BLOCK);
+            (address_bytes / BLOCK, (end - block) as u32)
+        };
+        let piece = Piece {
+            file_block: block,
+            start,
+            len,
+            in_place: !promised,
+        };
+        self.space
+            .unreserve_data(state.delayed.remove(block, piece.end()));
+        self.drop_placed(&mut state, block, piece.end());
+        state.placed.insert(piece);
+        let kind = MappingKind::Mapped {
+            address_bytes: piece.start * BLOCK,
+        };
+        Ok(Some(mapping(block, piece.end(), kind)))
     }
 
     /// Gives up what was placed in a range.
-    fn drop_placed(&self, state: &mut State, block: u64, end: u64) {
+    pub(crate) fn drop_placed(&self, state: &mut State, block: u64, end: u64) {
         for piece in state.placed.remove(block, end) {
             if !piece.in_place {
                 self.space.release(&[(piece.start, piece.len)]);
             }
         }
-    }
-
-    pub(crate) fn finish_write(&self, ino: Ino, written: &Written<'_>) -> Result<()> {
-        let inode = self.inode(ino)?;
-        let (first, end) = blocks_of(written.offset_bytes, written.len_bytes)?;
-        if written.result.is_err() || self.reporter.check_writable().is_err() {
-            self.drop_placed(&mut inode.write(), first, end);
-            return written.result.and(self.reporter.check_writable());
-        }
-        let mut at = first;
-        while at < end {
-            let until = end.min(at + MAP_BLOCKS_MAX);
-            at = self.transact(MAP_COST, |tx| {
-                let mut state = inode.write();
-                let done = self.map_placed(tx, &mut state, written, (first, at, until))?;
-                let reached = if done == end { u64::MAX } else { done * BLOCK };
-                let size = written
-                    .size_bytes
-                    .min(reached)
-                    .max(state.disk.size_bytes.get());
-                state.disk.size_bytes.set(size);
-                if let Some(time) = written.mtime {
-                    state.disk.mtime = from_time(time);
-                    state.disk.ctime = from_time(time);
-                }
-                state.store(tx)?;
-                inode.touch(tx, !planted!(FdatasyncForgetsWrites));
-                Ok(done)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Maps what was placed between `at` and `until`; returns how far it came.
-    fn map_placed(
-        &self,
-        tx: &Tx<'_, E>,
-        state: &mut State,
-        written: &Written<'_>,
-        (first, at, until): (u64, u64, u64),
-    ) -> Result<u64> {
-        let mut budget = UNMAP_EXTENTS_MAX;
-        let mut pieces = state.placed.remove(at, until).into_iter();
-        while let Some(piece) = pieces.next() {
-            let (from, to) = (piece.file_block, piece.end());
-            let limit = budget;
-            let mut unmap = |state: &mut State, old: Extent| {
-                budget -= 1;
-                if piece.in_place {
-                    state.add_blocks(-i64::from(old.len.get()));
-                    return Ok(());
-                }
-                free_overwritten(self, tx, state, old)
-            };
-            let sums_of = |piece: &Piece| {
-                let skip = (from - first) as usize;
-                let sums = written.checksums.get(skip..).unwrap_or(&[]);
-                sums.get(..piece.len as usize).unwrap_or(&[])
-            };
-            let extent = Extent::new(from, piece.start, piece.len);
-            if overwrite::map(self, tx, state, extent, limit, &mut unmap)? {
-                self.commit_piece(tx, state, piece, sums_of(&piece))?;
-                continue;
-            }
-            let stopped = extent::remove(self, tx, state, (from, to), limit, &mut unmap)?;
-            if stopped > from {
-                let done = Piece {
-                    len: (stopped - from) as u32,
-                    ..piece
-                };
-                let extent = Extent::new(from, piece.start, done.len);
-                self.commit_piece(tx, state, done, sums_of(&done))?;
-                extent::insert(self, tx, state, extent)?;
-            }
-            if stopped < to {
-                // Too much for one transaction: the rest waits for the next.
-                let rest = (to - stopped) as u32;
-                let start = piece.start + (stopped - from);
-                state.placed.insert(Piece {
-                    file_block: stopped,
-                    start,
-                    len: rest,
-                    ..piece
-                });
-                pieces.for_each(|piece| state.placed.insert(piece));
-                return Ok(stopped);
-            }
-        }
-        Ok(until)
-    }
-
-    /// Gives a piece that was written to the file; its extent is put into the mapping apart from that.
-    fn commit_piece(
-        &self,
-        tx: &Tx<'_, E>,
-        state: &mut State,
-        piece: Piece,
-        sums: &[u32],
-    ) -> Result<()> {
-        let run = (piece.start, piece.len);
-        let owner = state.owner();
-        if piece.in_place {
-            self.space
-                .write_summaries(tx, run, owner, piece.file_block, sums)?;
-        } else {
-            self.space
-                .commit_data(tx, run, tx.sequence(), owner, piece.file_block, sums)?;
-        }
-        state.add_blocks(piece.len.into());
-        tx.claim(piece.start, sums);
-        Ok(())
     }
 
     pub(crate) fn set_attributes(&self, ino: Ino, set: &SetAttr) -> Result<Attr> {
@@ -553,8 +461,8 @@ impl<E: Env> LogFs<E> {
             let run = self.space.place_data(tx, want as u32)?;
             promised -= u64::from(run.1);
             self.space.unreserve_data(run.1.into());
-            let (age, owner) = (tx.sequence(), state.owner());
-            self.space.commit_data(tx, run, age, owner, at, &[])?;
+            let entries: Vec<_> = entries_of(state.owner(), at, run.1, &[]).collect();
+            self.space.commit_data(tx, run, tx.sequence(), &entries)?;
             let extent = Extent {
                 flags: Extent::UNWRITTEN.into(),
                 ..Extent::new(at, run.0, run.1)

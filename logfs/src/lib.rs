@@ -59,6 +59,7 @@ mod space;
 mod tree;
 mod tx;
 mod unmapped;
+mod written;
 mod xattr;
 
 pub use mount::LogFs;

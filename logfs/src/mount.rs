@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use bento_api::{
     Attr, Counter, Created, Device, DirEntry, Env, Errno, FallocateMode, FileKind, FileSystem, Ino,
     Level, Mapping, MountOptions, Moved, Mutex, NewInode, RenameFlags, Renamed, Result, RwLock,
-    SetAttr, SetXattr, StatFs, Unlinked, Written,
+    SetAttr, SetXattr, StatFs, Time, Unlinked, Written,
 };
 use core::ops::Range;
 use core::sync::atomic::AtomicBool;
@@ -580,8 +580,8 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
         self.place_range(ino, offset_bytes, len_bytes)
     }
 
-    fn written(&self, ino: Ino, written: &Written<'_>) -> Result<()> {
-        self.finish_write(ino, written)
+    fn written(&self, ino: Ino, parts: &[Written<'_>], mtime: Option<Time>) -> Result<()> {
+        self.finish_writes(ino, parts, mtime)
     }
 
     fn fallocate(&self, ino: Ino, mode: FallocateMode, offset: u64, len: u64) -> Result<Attr> {

@@ -1,10 +1,11 @@
 //! One operation's part of the running transaction.
 
 use crate::LogFs;
-use crate::cache::Page;
+use crate::cache::{Cache, Page};
 use crate::journal::{Claim, Parts, Pending, Run};
 use crate::space::Balance;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use bento_api::{Env, Errno, Result};
 use core::cell::{Cell, RefCell};
 use core::ops::Range;
@@ -148,6 +149,17 @@ impl<E: Env> Tx<'_, E> {
         self.sequence
     }
 
+    /// The cache that it changes blocks in.
+    pub(crate) fn cache(&self) -> &Cache<E> {
+        &self.fs.cache
+    }
+
+    /// Whether it may change so many more metadata blocks, whatever the changes are.
+    pub(crate) fn may_change(&self, blocks: u64) -> bool {
+        let bytes = Cost::of(blocks, 0).log_bytes();
+        self.used_bytes.get() + bytes <= self.reserved_bytes
+    }
+
     /// A snapshot of a metadata block.
     pub(crate) fn read(&self, address: u64, kind: BlockKind) -> Result<Arc<Page>> {
         self.fs.cache.read(address, kind)
@@ -213,15 +225,12 @@ impl<E: Env> Tx<'_, E> {
 
     /// Data was mapped that may not be durable. Without checksums the device has to be flushed
     /// before the transaction is logged.
-    pub(crate) fn claim(&self, block: u64, checksums: &[u32]) {
+    pub(crate) fn claim(&self, block: u64, checksums: Vec<u32>) {
         let mut pending = self.pending.borrow_mut();
         if checksums.is_empty() {
             pending.flush_first = true;
         } else {
-            pending.claims.push(Claim {
-                block,
-                checksums: checksums.to_vec(),
-            });
+            pending.claims.push(Claim { block, checksums });
         }
     }
 

@@ -128,9 +128,8 @@ fn write_block(stage: &Stage, ino: Ino, offset_bytes: u64) -> Result<()> {
         result: Ok(()),
         size_bytes: offset_bytes + BLOCK,
         checksums: &[0x1234_5678],
-        mtime: None,
     };
-    Ok(fs.written(ino, &written)?)
+    Ok(fs.written(ino, &[written], None)?)
 }
 
 fn overwrite() -> Result<Step> {

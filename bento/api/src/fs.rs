@@ -131,8 +131,6 @@ pub struct Written<'a> {
     /// CRC-32C of each block of the range as it was sent to the device, or empty if unknown
     /// (direct I/O from memory that the application may still change).
     pub checksums: &'a [u32],
-    /// The file's `mtime` and `ctime`, to be stored with the mapping.
-    pub mtime: Option<Time>,
 }
 
 /// A part of a file whose data lies elsewhere now, though its contents are the same.
@@ -367,8 +365,10 @@ pub trait FileSystem<E: Env>: Send + Sync + Sized + 'static {
         Err(Errno::EOPNOTSUPP)
     }
 
-    /// The I/O to placed blocks has ended: makes the new blocks the file's contents.
-    fn written(&self, ino: Ino, written: &Written<'_>) -> Result<()>;
+    /// The I/O to placed blocks has ended in these parts of a file, which do not overlap: makes the new
+    /// blocks the file's contents where it went well, and stores `mtime` (as `ctime` too) with them. An
+    /// error is that of doing so; those of the I/O are known to the caller.
+    fn written(&self, ino: Ino, parts: &[Written<'_>], mtime: Option<Time>) -> Result<()>;
 
     /// Sets space aside, punches holes, zeroes. The blocks that the range touches are set aside,
     /// those that lie wholly inside are unmapped or unwritten; the back end zeroes the rest of a

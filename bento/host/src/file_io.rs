@@ -301,16 +301,14 @@ impl<E: Env, FS: FileSystem<E>> FileIo<E, FS> {
         let size_bytes = self.fs.getattr(ino)?.size_bytes;
         if let Some(memory) = &self.memory {
             memory.write(ino, offset_bytes, data);
-            let end = offset_bytes + data.len() as u64;
-            self.written(
-                ino,
+            let written = Written {
                 offset_bytes,
-                data.len() as u64,
-                Ok(()),
-                end,
-                &[],
-                mtime,
-            )?;
+                len_bytes: data.len() as u64,
+                result: Ok(()),
+                size_bytes: offset_bytes + data.len() as u64,
+                checksums: &[],
+            };
+            self.fs.written(ino, &[written], mtime)?;
             return Ok(data.len());
         }
         let reserved = self.reserve(ino, offset_bytes, data.len() as u64)?;
@@ -443,43 +441,19 @@ impl<E: Env, FS: FileSystem<E>> FileIo<E, FS> {
             };
             let result = self.env.device().write(&[request]);
             let part_end = position + piece.len_bytes;
-            let valid_size = size_bytes.min(part_end);
-            self.written(
-                ino,
-                position,
-                piece.len_bytes,
+            let written = Written {
+                offset_bytes: position,
+                len_bytes: piece.len_bytes,
                 result,
-                valid_size,
-                &checksums,
-                mtime,
-            )?;
+                size_bytes: size_bytes.min(part_end),
+                checksums: &checksums,
+            };
+            self.fs.written(ino, &[written], mtime)?;
             result?;
             position = part_end;
             rest = behind;
         }
         Ok(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the fields of Written")]
-    fn written(
-        &self,
-        ino: Ino,
-        offset_bytes: u64,
-        len_bytes: u64,
-        result: Result<()>,
-        size_bytes: u64,
-        checksums: &[u32],
-        mtime: Option<Time>,
-    ) -> Result<()> {
-        let written = Written {
-            offset_bytes,
-            len_bytes,
-            result,
-            size_bytes,
-            checksums,
-            mtime,
-        };
-        self.fs.written(ino, &written)
     }
 
     fn fallocate_blocks(

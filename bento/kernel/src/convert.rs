@@ -216,6 +216,5 @@ pub(crate) unsafe fn written<'a>(written: &abi::bento_written) -> Written<'a> {
         result: result(written.result),
         size_bytes: written.size_bytes,
         checksums,
-        mtime: written.has_mtime.then(|| written.mtime.into()),
     }
 }

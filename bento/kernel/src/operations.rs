@@ -28,6 +28,8 @@ impl Operations {
 
 const NAME_BYTES: usize = 32;
 
+const PARTS_MAX: usize = abi::BENTO_WRITTEN_PARTS_MAX as usize;
+
 struct Table<F>(PhantomData<F>);
 
 /// The file system behind a pointer of the ABI.
@@ -270,8 +272,16 @@ operations! {
         *mapping = fs.place(Ino(ino), offset_bytes, len_bytes)?.into();
         Ok(())
     }
-    written(fs, ino: u64, written: *const abi::bento_written) {
-        fs.written(Ino(ino), &convert::written(&*written))
+    written(
+        fs, ino: u64, parts: *const abi::bento_written, count: usize, mtime: *const abi::bento_time,
+    ) {
+        let parts = core::slice::from_raw_parts(parts, count);
+        let mut converted = [convert::written(&abi::bento_written::default()); PARTS_MAX];
+        let converted = converted.get_mut(..count).ok_or(Errno::EINVAL)?;
+        for (to, from) in converted.iter_mut().zip(parts) {
+            *to = convert::written(from);
+        }
+        fs.written(Ino(ino), converted, mtime.as_ref().map(|&mtime| mtime.into()))
     }
     fallocate(
         fs, ino: u64, mode: u32, keep_size: bool, offset_bytes: u64, len_bytes: u64,

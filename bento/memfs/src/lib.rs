@@ -284,12 +284,14 @@ impl<E: Env> FileSystem<E> for MemFs<E> {
     }
 
     /// The back end keeps the data; its size and the time of the change come here.
-    fn written(&self, ino: Ino, written: &Written<'_>) -> Result<()> {
+    fn written(&self, ino: Ino, parts: &[Written<'_>], mtime: Option<Time>) -> Result<()> {
         let mut nodes = self.nodes.lock();
         let attr = &mut nodes.get(ino)?.attr;
-        attr.size_bytes = attr.size_bytes.max(written.size_bytes);
-        attr.mtime = written.mtime.unwrap_or(attr.mtime);
-        attr.ctime = written.mtime.unwrap_or(attr.ctime);
+        for part in parts {
+            attr.size_bytes = attr.size_bytes.max(part.size_bytes);
+        }
+        attr.mtime = mtime.unwrap_or(attr.mtime);
+        attr.ctime = mtime.unwrap_or(attr.ctime);
         Ok(())
     }
 

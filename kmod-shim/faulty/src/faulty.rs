@@ -272,7 +272,7 @@ impl<E: Env> FileSystem<E> for Faulty<E> {
         Self::whole(offset_bytes, len_bytes)
     }
 
-    fn written(&self, _: Ino, _: &Written<'_>) -> Result<()> {
+    fn written(&self, _: Ino, _: &[Written<'_>], _: Option<Time>) -> Result<()> {
         self.enter("written");
         Ok(())
     }

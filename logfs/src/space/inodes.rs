@@ -80,7 +80,7 @@ impl<E: Env> Space<E> {
     /// Says in the segment's header whether an inode block has no free slot.
     fn set_full(&self, tx: &Tx<'_, E>, block: u64, full: bool) -> Result<()> {
         let (segment, range) = self.locate((block, 1))?;
-        let header = self.header(tx, segment)?;
+        let header = self.header(tx.cache(), segment)?;
         let stored: &SegmentHeader = header.view(0)?;
         let at = range.start as usize / 8;
         let mut byte = [stored.full.get(at).copied().ok_or(Errno::EUCLEAN)?];
@@ -120,7 +120,7 @@ impl<E: Env> Space<E> {
         state: &mut State,
         segment: u32,
     ) -> Result<Option<u64>> {
-        let header = self.header(tx, segment)?;
+        let header = self.header(tx.cache(), segment)?;
         let stored: &SegmentHeader = header.view(0)?;
         let start = self.layout.segment_start(segment.into());
         let partly =

@@ -17,7 +17,7 @@ mod table;
 mod unsettled;
 mod victim;
 
-use crate::cache::Page;
+use crate::cache::{Cache, Page};
 use crate::corrupt::Reporter;
 use crate::journal::Run;
 use crate::tx::Tx;
@@ -29,8 +29,8 @@ use core::ops::Range;
 use core::sync::atomic::AtomicBool;
 use hashbrown::HashMap;
 use logfs_format::{
-    BlockHeader, BlockKind, Layout, SegmentEntry, SegmentHeader, SegmentKind, SummaryEntry,
-    header_blocks,
+    BLOCK_BYTES, BlockHeader, BlockKind, Layout, SegmentEntry, SegmentHeader, SegmentKind,
+    SummaryEntry, header_blocks,
 };
 
 pub(crate) use reserve::Balance;
@@ -83,6 +83,19 @@ struct State {
     /// An inode block with a free slot.
     inode_block: Option<u64>,
     inodes_used: u64,
+}
+
+/// What summaries say of a run of a file's blocks, of which `checksums` may be unknown.
+pub(crate) fn entries_of(
+    (ino, generation): (u64, u32),
+    file_block: u64,
+    len: u32,
+    checksums: &[u32],
+) -> impl Iterator<Item = SummaryEntry> {
+    (0..u64::from(len)).map(move |index| {
+        let checksum = checksums.get(index as usize).copied();
+        SummaryEntry::new(ino, generation, file_block + index, checksum)
+    })
 }
 
 /// See the module.
@@ -188,8 +201,8 @@ impl<E: Env> Space<E> {
     }
 
     /// The header of a segment.
-    fn header(&self, tx: &Tx<'_, E>, segment: u32) -> Result<Arc<Page>> {
-        tx.read(
+    fn header(&self, cache: &Cache<E>, segment: u32) -> Result<Arc<Page>> {
+        cache.read(
             self.layout.segment_start(segment.into()),
             BlockKind::SegmentHeader,
         )
@@ -212,7 +225,7 @@ impl<E: Env> Space<E> {
     /// Sets or clears live bits of a run and keeps the segment table in step.
     fn set_live(&self, tx: &Tx<'_, E>, state: &mut State, run: Run, live: bool) -> Result<()> {
         let (segment, range) = self.locate(run)?;
-        let header = self.header(tx, segment)?;
+        let header = self.header(tx.cache(), segment)?;
         let stored: &SegmentHeader = header.view(0)?;
         let kind = state
             .segments
@@ -321,16 +334,14 @@ impl<E: Env> Space<E> {
         self.write_entry(tx, state, segment)
     }
 
-    /// Makes placed data live: its blocks belong to the file now. `age` is the transaction that data
-    /// was first written in.
+    /// Makes placed data live, which `entries` say whose it is. `age` is the transaction that it was
+    /// first written in.
     pub(crate) fn commit_data(
         &self,
         tx: &Tx<'_, E>,
         run: Run,
         age: u64,
-        owner: (u64, u32),
-        file_block: u64,
-        checksums: &[u32],
+        entries: &[SummaryEntry],
     ) -> Result<()> {
         let mut state = self.state.lock();
         let (segment, range) = self.locate(run)?;
@@ -340,7 +351,7 @@ impl<E: Env> Space<E> {
         }
         self.set_live(tx, &mut state, run, true)?;
         drop(state);
-        self.write_summaries(tx, run, owner, file_block, checksums)
+        self.write_summaries(tx, run, entries)
     }
 
     /// Says in the summaries who owns a run of data blocks.
@@ -348,41 +359,18 @@ impl<E: Env> Space<E> {
         &self,
         tx: &Tx<'_, E>,
         run: Run,
-        (ino, generation): (u64, u32),
-        file_block: u64,
-        checksums: &[u32],
+        entries: &[SummaryEntry],
     ) -> Result<()> {
-        let mut batch: Vec<SummaryEntry> = Vec::with_capacity(run.1 as usize);
-        let mut place: Option<(u64, usize)> = None;
-        for index in 0..u64::from(run.1) {
-            let at = self
-                .layout
-                .summary_entry(run.0 + index)
-                .ok_or(Errno::EUCLEAN)?;
-            if let Some((block, offset)) = place
-                && block != at.0
-            {
-                let bytes = bytemuck::cast_slice(&batch);
-                tx.write(block, BlockKind::Summary, offset, bytes)?;
-                batch.clear();
-                place = None;
-            }
-            place.get_or_insert(at);
-            let checksum = checksums.get(index as usize).copied();
-            batch.push(SummaryEntry::new(
-                ino,
-                generation,
-                file_block + index,
-                checksum,
-            ));
-        }
-        if let Some((block, offset)) = place {
-            tx.write(
-                block,
-                BlockKind::Summary,
-                offset,
-                bytemuck::cast_slice(&batch),
-            )?;
+        self.locate(run)?;
+        let (mut at, mut rest) = (run.0, entries);
+        while !rest.is_empty() {
+            let (block, offset) = self.layout.summary_entry(at).ok_or(Errno::EUCLEAN)?;
+            let room = (BLOCK_BYTES - offset) / size_of::<SummaryEntry>();
+            let (here, behind) = rest.split_at(room.clamp(1, rest.len()));
+            let bytes = bytemuck::cast_slice(here);
+            tx.write(block, BlockKind::Summary, offset, bytes)?;
+            at += here.len() as u64;
+            rest = behind;
         }
         Ok(())
     }

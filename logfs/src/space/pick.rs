@@ -5,6 +5,7 @@
 //! room.
 
 use super::{Cursor, Segment, Space, State, bitmap};
+use crate::cache::Cache;
 use crate::journal::Run;
 use crate::tx::Tx;
 use bento_api::{Env, Errno, Mutex, Result};
@@ -19,14 +20,7 @@ impl<E: Env> Space<E> {
     pub(crate) fn place_data(&self, tx: &Tx<'_, E>, want: u32) -> Result<Run> {
         let mut state = self.state.lock();
         loop {
-            let found = match state.data {
-                Some(cursor) => self.take(tx, &mut state, cursor, want)?,
-                None => None,
-            };
-            if let Some((run, cursor)) = found {
-                state.data = Some(cursor);
-                let (segment, range) = self.locate(run)?;
-                state.set_busy(&self.layout, segment, range, true);
+            if let Some(run) = self.take_data(tx.cache(), &mut state, want)? {
                 return Ok(run);
             }
             let segment = match self.next_data_segment(tx, &mut state) {
@@ -37,13 +31,31 @@ impl<E: Env> Space<E> {
         }
     }
 
+    /// The same in the segment that data goes to now; `None` if it is full.
+    pub(crate) fn place_data_here(&self, cache: &Cache<E>, want: u32) -> Result<Option<Run>> {
+        self.take_data(cache, &mut self.state.lock(), want)
+    }
+
+    fn take_data(&self, cache: &Cache<E>, state: &mut State, want: u32) -> Result<Option<Run>> {
+        let Some(cursor) = state.data else {
+            return Ok(None);
+        };
+        let Some((run, cursor)) = self.take(cache, state, cursor, want)? else {
+            return Ok(None);
+        };
+        state.data = Some(cursor);
+        let (segment, range) = self.locate(run)?;
+        state.set_busy(&self.layout, segment, range, true);
+        Ok(Some(run))
+    }
+
     /// A live block for metadata with this header; its address is filled in.
     pub(crate) fn place_metadata(&self, tx: &Tx<'_, E>, header: BlockHeader) -> Result<u64> {
         let mut state = self.state.lock();
         tx.take_promise(&mut state.balance);
         let address = loop {
             let found = match state.metadata {
-                Some(cursor) => self.take(tx, &mut state, cursor, 1)?,
+                Some(cursor) => self.take(tx.cache(), &mut state, cursor, 1)?,
                 None => None,
             };
             if let Some((run, cursor)) = found {
@@ -69,7 +81,7 @@ impl<E: Env> Space<E> {
     /// Free blocks of the segment that a cursor is in, from there on, and the cursor behind them.
     pub(super) fn take(
         &self,
-        tx: &Tx<'_, E>,
+        cache: &Cache<E>,
         state: &mut State,
         cursor: Cursor,
         want: u32,
@@ -83,7 +95,7 @@ impl<E: Env> Space<E> {
             return Ok(None);
         }
         let first = next.max(header_blocks(entry.kind, self.layout.segment_blocks));
-        let header = self.header(tx, segment)?;
+        let header = self.header(cache, segment)?;
         let stored: &SegmentHeader = header.view(0)?;
         let range = first..self.layout.segment_blocks;
         if range.is_empty() {

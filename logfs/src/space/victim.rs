@@ -132,7 +132,7 @@ impl<E: Env> Space<E> {
         let mut state = self.state.lock();
         loop {
             let found = match state.moved {
-                Some(cursor) => self.take(tx, &mut state, cursor, want)?,
+                Some(cursor) => self.take(tx.cache(), &mut state, cursor, want)?,
                 None => None,
             };
             if let Some((run, cursor)) = found {

@@ -118,8 +118,10 @@ impl Dirty {
     /// Tells the file system what was written, and `arrived` of each piece that it knows then.
     pub(crate) fn finish(&mut self, sim: &Mounted, mut arrived: impl FnMut(Arrived)) -> Result<()> {
         let ino = sim.fstat(&self.file)?.ino;
-        while let Some(flight) = self.flights.pop_front() {
-            arrived(flight.land(sim, ino, true)?);
+        let flights: Vec<Flight> = self.flights.drain(..).collect();
+        Flight::land(sim, ino, &flights, true)?;
+        for flight in flights {
+            arrived(flight.arrived());
         }
         Ok(())
     }
@@ -170,27 +172,37 @@ impl Flight {
         })
     }
 
-    /// Tells the file system.
-    fn land(self, sim: &Mounted, ino: Ino, with_checksums: bool) -> Result<Arrived> {
-        let blocks = self.data.chunks(BLOCK_BYTES);
-        let checksums: Vec<u32> = blocks
-            .filter(|_| with_checksums)
-            .map(|block| sim.env().crc32c(0, block))
-            .collect();
-        let written = Written {
-            offset_bytes: self.offset_bytes,
-            len_bytes: self.data.len() as u64,
-            result: self.result,
-            size_bytes: self.size_bytes,
-            checksums: &checksums,
-            mtime: Some(sim.env().now()),
+    /// Tells the file system of all of them.
+    fn land(sim: &Mounted, ino: Ino, flights: &[Flight], with_checksums: bool) -> Result<()> {
+        let checksums_of = |flight: &Flight| -> Vec<u32> {
+            let blocks = flight.data.chunks(BLOCK_BYTES);
+            blocks
+                .filter(|_| with_checksums)
+                .map(|block| sim.env().crc32c(0, block))
+                .collect()
         };
-        sim.fs().written(ino, &written)?;
-        Ok(Arrived {
+        let checksums: Vec<Vec<u32>> = flights.iter().map(checksums_of).collect();
+        let written: Vec<Written<'_>> = flights
+            .iter()
+            .zip(&checksums)
+            .map(|(flight, checksums)| Written {
+                offset_bytes: flight.offset_bytes,
+                len_bytes: flight.data.len() as u64,
+                result: flight.result,
+                size_bytes: flight.size_bytes,
+                checksums,
+            })
+            .collect();
+        sim.fs().written(ino, &written, Some(sim.env().now()))?;
+        flights.iter().try_for_each(|flight| flight.result)
+    }
+
+    fn arrived(self) -> Arrived {
+        Arrived {
             offset_bytes: self.offset_bytes,
             data: self.data,
             size_bytes: self.size_bytes,
-        })
+        }
     }
 }
 
@@ -210,8 +222,10 @@ pub(crate) fn write_direct(
         let mut until = end_bytes.min(reserved.offset_bytes + reserved.len_bytes);
         while at < until {
             let range = (at - offset_bytes) as usize..(until - offset_bytes) as usize;
-            let piece = Flight::send(sim, ino, at, &data[range], until)
-                .and_then(|flight| flight.land(sim, ino, false));
+            let piece = Flight::send(sim, ino, at, &data[range], until).and_then(|flight| {
+                Flight::land(sim, ino, core::slice::from_ref(&flight), false)?;
+                Ok(flight.arrived())
+            });
             let piece = piece.inspect_err(|_| sim.fs().unreserve(ino, at, until - at))?;
             at += piece.data.len() as u64;
             until = until.max(at);

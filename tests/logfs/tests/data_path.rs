@@ -29,7 +29,6 @@ fn done(checksums: &[u32]) -> Written<'_> {
         result: Ok(()),
         size_bytes: BLOCK,
         checksums,
-        mtime: None,
     }
 }
 
@@ -43,14 +42,14 @@ fn a_block_dirtied_again_while_its_preallocated_space_is_written() {
     let first = fs.place(ino, 0, BLOCK).unwrap();
     fs.reserve(ino, 0, BLOCK).unwrap();
     let sum = write_block(&sim, first.kind, 1);
-    fs.written(ino, &done(&[sum])).unwrap();
+    fs.written(ino, &[done(&[sum])], None).unwrap();
     let second = fs.place(ino, 0, BLOCK).unwrap();
     assert_ne!(
         first.kind, second.kind,
         "a mapped block is never overwritten"
     );
     let sum = write_block(&sim, second.kind, 2);
-    fs.written(ino, &done(&[sum])).unwrap();
+    fs.written(ino, &[done(&[sum])], None).unwrap();
     assert_eq!(fs.map(ino, 0, BLOCK, true).unwrap().kind, second.kind);
     fs.forget(ino);
     assert_eq!(sim.read_file(b"/file").unwrap(), [2; BLOCK as usize]);
@@ -62,7 +61,7 @@ fn a_failed_write_leaves_the_old_contents_and_no_space_taken() {
     let (fs, ino) = (sim.fs(), pinned_file(&sim, b"file"));
     fs.reserve(ino, 0, BLOCK).unwrap();
     let sum = write_block(&sim, fs.place(ino, 0, BLOCK).unwrap().kind, 1);
-    fs.written(ino, &done(&[sum])).unwrap();
+    fs.written(ino, &[done(&[sum])], None).unwrap();
     fs.sync(true).unwrap();
     let free = fs.statfs().unwrap().blocks_free;
     fs.reserve(ino, 0, BLOCK).unwrap();
@@ -72,7 +71,7 @@ fn a_failed_write_leaves_the_old_contents_and_no_space_taken() {
         result: Err(bento_api::Errno::EIO),
         ..done(&[])
     };
-    assert!(fs.written(ino, &failed).is_err());
+    fs.written(ino, &[failed], None).unwrap();
     assert_eq!(fs.statfs().unwrap().blocks_free, free);
     fs.forget(ino);
     assert_eq!(sim.read_file(b"/file").unwrap(), [1; BLOCK as usize]);
@@ -140,7 +139,7 @@ fn a_record_without_its_data_in_preallocated_space_does_not_count() {
     fs.reserve(ino, 0, BLOCK).unwrap();
     let placed = fs.place(ino, 0, BLOCK).unwrap();
     let sum = write_block(&sim, placed.kind, 1);
-    fs.written(ino, &done(&[sum])).unwrap();
+    fs.written(ino, &[done(&[sum])], None).unwrap();
     // The data's write is the first, the record's the second; the power goes before the flush.
     sim.disk().cut_power_after(1);
     assert!(fs.fsync(ino, false).is_err());

@@ -49,9 +49,8 @@ impl File {
                 result: Ok(()),
                 size_bytes: at + len_bytes,
                 checksums: &checksums,
-                mtime: None,
             };
-            fs.written(self.ino, &written).unwrap();
+            fs.written(self.ino, &[written], None).unwrap();
             for index in 0..len_bytes / BLOCK {
                 let address = address_bytes + index * BLOCK;
                 self.addresses[(at / BLOCK + index) as usize] = Some(address);

@@ -122,6 +122,34 @@ impl<E: Env> MappedFs<E> {
             );
         }
     }
+
+    fn part_written(&self, ino: Ino, written: &Written<'_>) {
+        let range = blocks(written.offset_bytes, written.len_bytes);
+        let mut state = self.state.lock();
+        let State { free, files } = &mut *state;
+        let file = files.entry(ino).or_default();
+        assert_eq!(written.checksums.len(), range.clone().count());
+        for (number, checksum) in range.zip(written.checksums) {
+            let address = file
+                .placed
+                .remove(&number)
+                .expect("only what is placed is written");
+            if written.result.is_err() {
+                free.insert(address);
+                continue;
+            }
+            assert_eq!(self.env.crc32c(0, &self.read_block(address)), *checksum);
+            if let Some(old) = file.blocks.insert(
+                number,
+                Block {
+                    address,
+                    written: true,
+                },
+            ) {
+                free.insert(old.address);
+            }
+        }
+    }
 }
 
 impl<E: Env> FileSystem<E> for MappedFs<E> {
@@ -211,38 +239,16 @@ impl<E: Env> FileSystem<E> for MappedFs<E> {
         })
     }
 
-    fn written(&self, ino: Ino, written: &Written<'_>) -> Result<()> {
-        let range = blocks(written.offset_bytes, written.len_bytes);
-        let mut state = self.state.lock();
-        let State { free, files } = &mut *state;
-        let file = files.entry(ino).or_default();
-        assert_eq!(written.checksums.len(), range.clone().count());
-        for (number, checksum) in range.zip(written.checksums) {
-            let address = file
-                .placed
-                .remove(&number)
-                .expect("only what is placed is written");
-            if written.result.is_err() {
-                free.insert(address);
-                continue;
-            }
-            assert_eq!(self.env.crc32c(0, &self.read_block(address)), *checksum);
-            if let Some(old) = file.blocks.insert(
-                number,
-                Block {
-                    address,
-                    written: true,
-                },
-            ) {
-                free.insert(old.address);
-            }
+    fn written(&self, ino: Ino, parts: &[Written<'_>], mtime: Option<Time>) -> Result<()> {
+        for part in parts {
+            self.part_written(ino, part);
         }
-        drop(state);
-        if written.result.is_ok() {
-            self.names.written(ino, written)
-        } else {
-            Ok(())
-        }
+        let done: Vec<Written<'_>> = parts
+            .iter()
+            .filter(|part| part.result.is_ok())
+            .copied()
+            .collect();
+        self.names.written(ino, &done, mtime)
     }
 
     fn fallocate(&self, ino: Ino, mode: FallocateMode, offset: u64, len: u64) -> Result<Attr> {
