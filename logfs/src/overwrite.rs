@@ -37,8 +37,9 @@ struct Plan {
     unmapped: (usize, usize),
 }
 
-/// Maps `new`, and hands each extent that lay there, cut to its range, to `emit`. False if that takes
-/// more than a change in one place, or unmaps more than `limit` extents: then nothing was done.
+/// Maps `new`, or so much of its start as lies in one place and unmaps at most `limit` extents; hands
+/// each extent that lay there, cut to its range, to `emit`. Returns the block behind what is mapped now;
+/// nothing if that takes more than a change in one place: then nothing was done.
 pub(crate) fn map<E: Env>(
     fs: &LogFs<E>,
     tx: &Tx<'_, E>,
@@ -46,13 +47,16 @@ pub(crate) fn map<E: Env>(
     new: Extent,
     limit: usize,
     mut emit: impl FnMut(&mut State, Extent) -> Result<()>,
-) -> Result<bool> {
+) -> Result<Option<u64>> {
     let Some(place) = extent::place_of(fs, state, new.file_block.get())? else {
-        return Ok(false);
+        return Ok(None);
     };
     let neighbours = place.neighbours(state)?;
+    let Some(new) = start_of(neighbours, new, limit) else {
+        return Ok(None);
+    };
     let Some(plan) = plan(neighbours, new) else {
-        return Ok(false);
+        return Ok(None);
     };
     let left = neighbours.extents.len() - (plan.to - plan.from);
     let capacity = match place.is_inline() {
@@ -60,8 +64,8 @@ pub(crate) fn map<E: Env>(
         false => EXTENTS_PER_NODE,
     };
     let (first, last) = plan.unmapped;
-    if left + plan.put_count > capacity || last - first > limit {
-        return Ok(false);
+    if left + plan.put_count > capacity {
+        return Ok(None);
     }
     let old = neighbours.extents.get(plan.from..plan.to).unwrap_or(&[]);
     for extent in old {
@@ -80,7 +84,19 @@ pub(crate) fn map<E: Env>(
     for extent in unmapped {
         emit(state, extent)?;
     }
-    Ok(true)
+    Ok(Some(new.end()))
+}
+
+/// So much of an extent's start as belongs to a run, and lies where at most `limit` others do.
+fn start_of(run: Neighbours<'_>, new: Extent, limit: usize) -> Option<Extent> {
+    let start = new.file_block.get();
+    let first = run.extents.partition_point(|extent| extent.end() <= start);
+    let beyond = run.extents.get(first.saturating_add(limit));
+    let end = new
+        .end()
+        .min(run.high.unwrap_or(u64::MAX))
+        .min(beyond.map_or(u64::MAX, |extent| extent.file_block.get()));
+    (start < end).then(|| cut(new, start, end))
 }
 
 /// How a run changes when `new` is mapped; nothing if extents outside the run have a part in it, or if
@@ -102,11 +118,8 @@ fn plan(run: Neighbours<'_>, new: Extent) -> Option<Plan> {
     let left = leftmost.filter(|extent| extent.file_block.get() < start);
     let right = rightmost.filter(|extent| extent.end() > end);
     let is_known_before = is_first || first > 0 || left.is_some();
-    let is_known_behind = match right {
-        Some(_) => high.is_none_or(|high| end < high),
-        None => high.is_none() || last < extents.len(),
-    };
-    if !is_known_before || !is_known_behind {
+    let stays_here = right.is_none() || high.is_none_or(|high| end < high);
+    if !is_known_before || !stays_here {
         return None;
     }
     let mut plan = Plan {
@@ -174,20 +187,18 @@ fn joined(left: Extent, right: &Extent) -> Extent {
 
 #[cfg(test)]
 mod tests {
-    use super::{Neighbours, plan};
+    use super::{Neighbours, plan, start_of};
     use alloc::vec::Vec;
     use logfs_format::Extent;
 
     /// The run after `new` was mapped.
     fn after(extents: &[Extent], new: Extent, high: Option<u64>) -> Option<Vec<Extent>> {
-        let plan = plan(
-            Neighbours {
-                extents,
-                is_first: true,
-                high,
-            },
-            new,
-        )?;
+        let run = Neighbours {
+            extents,
+            is_first: true,
+            high,
+        };
+        let plan = plan(run, start_of(run, new, 3)?)?;
         let mut all = extents.to_vec();
         all.splice(
             plan.from..plan.to,
@@ -238,11 +249,30 @@ mod tests {
     }
 
     #[test]
-    fn what_may_go_on_elsewhere_is_left_alone() {
+    fn what_goes_on_elsewhere_is_left_alone() {
         let old = [Extent::new(0, 100, 4)];
-        assert!(after(&old, Extent::new(4, 104, 1), Some(8)).is_none());
-        assert!(after(&old, Extent::new(2, 500, 2), Some(8)).is_none());
-        assert!(after(&old, Extent::new(2, 500, 1), Some(8)).is_some());
+        let cut = [Extent::new(0, 100, 2), Extent::new(2, 500, 6)];
+        assert_eq!(
+            after(&old, Extent::new(2, 500, 9), Some(8)).as_deref(),
+            Some(&cut[..])
+        );
+        assert!(after(&old, Extent::new(8, 500, 1), Some(8)).is_none());
+    }
+
+    #[test]
+    fn no_more_than_the_limit_goes() {
+        let old: Vec<Extent> = (0..5)
+            .map(|n| Extent::new(2 * n, 100 + 10 * n, 1))
+            .collect();
+        let wanted = [
+            Extent::new(0, 500, 6),
+            Extent::new(6, 130, 1),
+            Extent::new(8, 140, 1),
+        ];
+        assert_eq!(
+            after(&old, Extent::new(0, 500, 9), None).as_deref(),
+            Some(&wanted[..])
+        );
     }
 
     #[test]

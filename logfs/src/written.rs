@@ -19,7 +19,7 @@ use logfs_format::{BLOCK_BYTES, Extent};
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
 /// Extents that a part other than a transaction's first unmaps at most.
-const NEXT_UNMAP_MAX: usize = 8;
+const NEXT_UNMAP_MAX: usize = 16;
 
 /// Metadata blocks that such a part changes at most: a leaf, and for each extent that goes a header
 /// and a table entry.
@@ -34,6 +34,15 @@ const RUN_BLOCKS: u64 = 2 + MAP_BLOCKS_MAX.div_ceil(logfs_format::SUMMARIES_PER_
 struct Progress {
     part: usize,
     block: u64,
+}
+
+impl Progress {
+    fn next_part(self) -> Progress {
+        Progress {
+            part: self.part + 1,
+            block: 0,
+        }
+    }
 }
 
 /// What one transaction maps.
@@ -115,10 +124,7 @@ impl<E: Env> LogFs<E> {
         };
         while let Some(part) = parts.get(at.part) {
             if part.result.is_err() {
-                at = Progress {
-                    part: at.part + 1,
-                    block: 0,
-                };
+                at = at.next_part();
                 continue;
             }
             let room = MAP_BLOCKS_MAX.saturating_sub(batch.blocks);
@@ -137,17 +143,13 @@ impl<E: Env> LogFs<E> {
             let size = part.size_bytes.min(reached);
             let size = size.max(state.disk.size_bytes.get());
             state.disk.size_bytes.set(size);
-            if done < until {
-                at.block = done;
-                break;
-            }
             at = match done == end {
-                true => Progress {
-                    part: at.part + 1,
-                    block: 0,
-                },
+                true => at.next_part(),
                 false => Progress { block: done, ..at },
             };
+            if done == from {
+                break;
+            }
         }
         self.commit(tx, state, &batch)?;
         Ok(at)
@@ -206,8 +208,8 @@ impl<E: Env> LogFs<E> {
             free_overwritten(self, tx, state, old)
         };
         let extent = Extent::new(from, piece.start, piece.len);
-        if overwrite::map(self, tx, state, extent, limit, &mut unmap)? {
-            return Ok(to);
+        if let Some(reached) = overwrite::map(self, tx, state, extent, limit, &mut unmap)? {
+            return Ok(reached);
         }
         if !batch.is_first {
             return Ok(from);
