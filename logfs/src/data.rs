@@ -11,7 +11,7 @@ use crate::inode::{Inode, Piece, State, now};
 use crate::journal::Run;
 use crate::space::entries_of;
 use crate::tx::{Cost, Tx};
-use crate::unmapped::free_extent;
+use crate::unmapped::free_extents;
 use alloc::vec::Vec;
 use bento_api::{
     Attr, Env, Errno, FallocateMode, FileKind, Ino, Mapping, MappingKind, Result, SetAttr,
@@ -330,14 +330,14 @@ impl<E: Env> LogFs<E> {
 
     /// Unmaps and frees a range, or the start of it; returns how far it came.
     fn unmap(&self, tx: &Tx<'_, E>, state: &mut State, start: u64, end: u64) -> Result<u64> {
-        extent::remove(
-            self,
-            tx,
-            state,
-            (start, end),
-            UNMAP_EXTENTS_MAX,
-            |state, extent| free_extent(self, tx, state, extent),
-        )
+        let mut gone = Vec::new();
+        let limit = UNMAP_EXTENTS_MAX;
+        let at = extent::remove(self, tx, state, (start, end), limit, |_, extent| {
+            gone.push(extent);
+            Ok(())
+        })?;
+        free_extents(self, tx, state, &gone)?;
+        Ok(at)
     }
 
     /// Frees an inode that has no name and that nobody uses.

@@ -550,7 +550,7 @@ impl Tree {
 
     fn free_node<E: Env>(&mut self, fs: &LogFs<E>, tx: &Tx<'_, E>, address: u64) -> Result<()> {
         self.grown_blocks -= 1;
-        fs.space.free(tx, (address, 1), true)
+        fs.space.free(tx, &mut [(address, 1)], true)
     }
 }
 

@@ -6,55 +6,65 @@ use crate::inode::State;
 use crate::journal::Run;
 use crate::space::Unsettled;
 use crate::tx::Tx;
+use alloc::vec::Vec;
 use bento_api::{Env, Errno, Result};
 use logfs_format::Extent;
 
-/// Frees what an extent maps. Nobody reads there: the back end has waited for that.
-pub(crate) fn free_extent<E: Env>(
+/// Frees what extents map. Nobody reads there: the back end has waited for that.
+pub(crate) fn free_extents<E: Env>(
     fs: &LogFs<E>,
     tx: &Tx<'_, E>,
     state: &mut State,
-    extent: Extent,
+    extents: &[Extent],
 ) -> Result<()> {
     let is_metadata = !is_regular(state);
-    free_runs(fs, state, extent, |run| fs.space.free(tx, run, is_metadata))
+    let mut runs = Vec::with_capacity(extents.len());
+    for extent in extents {
+        state.add_blocks(-i64::from(extent.len.get()));
+        for_each_run(fs, extent, |run| {
+            runs.push(run);
+            Ok(())
+        })?;
+    }
+    fs.space.free(tx, &mut runs, is_metadata)
 }
 
-/// Frees what an extent maps that was overwritten. A read that goes past all locks may have looked up
+/// Frees what extents map that was overwritten. A read that goes past all locks may have looked up
 /// the old address; whoever looks it up from now on finds the new one.
 pub(crate) fn free_overwritten<E: Env>(
     fs: &LogFs<E>,
     tx: &Tx<'_, E>,
     state: &mut State,
-    extent: Extent,
+    extents: &[Extent],
 ) -> Result<()> {
-    if !fs.env.reads_under_way() {
-        return free_extent(fs, tx, state, extent);
+    if extents.is_empty() || !fs.env.reads_under_way() {
+        return free_extents(fs, tx, state, extents);
     }
     let ino = state.ino;
-    free_runs(fs, state, extent, |run| {
-        let skipped = run.0 - extent.start.get();
-        let file_block = extent.file_block.get() + skipped;
-        let freed = Unsettled {
-            ino,
-            file_block,
-            run,
-        };
-        fs.space.free_unsettled(tx, freed)
-    })?;
+    for extent in extents {
+        state.add_blocks(-i64::from(extent.len.get()));
+        for_each_run(fs, extent, |run| {
+            let skipped = run.0 - extent.start.get();
+            let file_block = extent.file_block.get() + skipped;
+            let freed = Unsettled {
+                ino,
+                file_block,
+                run,
+            };
+            fs.space.free_unsettled(tx, freed)
+        })?;
+    }
     fs.env.wake_background();
     Ok(())
 }
 
 /// Segments lie side by side, so an extent may run over into the next.
-fn free_runs<E: Env>(
+fn for_each_run<E: Env>(
     fs: &LogFs<E>,
-    state: &mut State,
-    extent: Extent,
-    free: impl Fn(Run) -> Result<()>,
+    extent: &Extent,
+    mut free: impl FnMut(Run) -> Result<()>,
 ) -> Result<()> {
     let len = u64::from(extent.len.get());
-    state.add_blocks(-(len as i64));
     let (mut start, end) = (extent.start.get(), extent.start.get() + len);
     while start < end {
         let (_, index) = fs.layout.segment_of(start).ok_or(Errno::EUCLEAN)?;

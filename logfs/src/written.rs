@@ -14,7 +14,7 @@ use crate::tx::Tx;
 use crate::unmapped::free_overwritten;
 use alloc::vec::Vec;
 use bento_api::{Env, Ino, Result, Time, Written};
-use logfs_format::{BLOCK_BYTES, Extent};
+use logfs_format::{BLOCK_BYTES, Extent, Layout};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
@@ -51,6 +51,10 @@ struct Batch<'w> {
     blocks: u64,
     /// Runs of blocks that the pieces make on the device.
     runs: u64,
+    /// Extents, or parts of them, that are no longer mapped.
+    gone: Vec<Extent>,
+    /// The segments that those lie in.
+    left_segments: Vec<u64>,
     /// Extents that may still be unmapped for the part at hand.
     unmap: usize,
     /// Nothing has been tried yet, so there is room for any change of the tree.
@@ -58,6 +62,20 @@ struct Batch<'w> {
 }
 
 impl<'w> Batch<'w> {
+    fn unmapped(&mut self, layout: &Layout, extent: Extent) {
+        if let Some((segment, _)) = layout.segment_of(extent.start.get())
+            && !self.left_segments.contains(&segment)
+        {
+            self.left_segments.push(segment);
+        }
+        self.gone.push(extent);
+    }
+
+    /// Metadata blocks that committing it changes: the inode, what says that data is live or no longer.
+    fn blocks_to_change(&self) -> u64 {
+        1 + self.runs * RUN_BLOCKS + 2 * self.left_segments.len() as u64
+    }
+
     fn push(&mut self, piece: Piece, sums: &'w [u32]) {
         let goes_on = self
             .pieces
@@ -117,6 +135,8 @@ impl<E: Env> LogFs<E> {
     ) -> Result<Progress> {
         let mut batch = Batch {
             pieces: Vec::new(),
+            gone: Vec::new(),
+            left_segments: Vec::new(),
             blocks: 0,
             runs: 0,
             unmap: UNMAP_EXTENTS_MAX,
@@ -128,8 +148,7 @@ impl<E: Env> LogFs<E> {
                 continue;
             }
             let room = MAP_BLOCKS_MAX.saturating_sub(batch.blocks);
-            // The inode, what the batch will still change, and the next part.
-            let blocks = 1 + (batch.runs + 1) * RUN_BLOCKS + NEXT_BLOCKS;
+            let blocks = batch.blocks_to_change() + RUN_BLOCKS + NEXT_BLOCKS;
             if room == 0 || !batch.is_first && !tx.may_change(blocks) {
                 break;
             }
@@ -198,20 +217,20 @@ impl<E: Env> LogFs<E> {
         batch: &mut Batch<'_>,
     ) -> Result<u64> {
         let (from, to) = (piece.file_block, piece.end());
-        let limit = batch.unmap;
+        let (limit, is_first) = (batch.unmap, batch.is_first);
         let mut unmap = |state: &mut State, old: Extent| {
             batch.unmap -= 1;
-            if piece.in_place {
-                state.add_blocks(-i64::from(old.len.get()));
-                return Ok(());
+            match piece.in_place {
+                true => state.add_blocks(-i64::from(old.len.get())),
+                false => batch.unmapped(&self.layout, old),
             }
-            free_overwritten(self, tx, state, old)
+            Ok(())
         };
         let extent = Extent::new(from, piece.start, piece.len);
         if let Some(reached) = overwrite::map(self, tx, state, extent, limit, &mut unmap)? {
             return Ok(reached);
         }
-        if !batch.is_first {
+        if !is_first {
             return Ok(from);
         }
         let stopped = extent::remove(self, tx, state, (from, to), limit, &mut unmap)?;
@@ -222,8 +241,10 @@ impl<E: Env> LogFs<E> {
         Ok(stopped)
     }
 
-    /// Gives the file the pieces of a batch, whose extents are in its mapping.
+    /// Gives the file the pieces of a batch, whose extents are in its mapping, and frees what they
+    /// have replaced.
     fn commit(&self, tx: &Tx<'_, E>, state: &mut State, batch: &Batch<'_>) -> Result<()> {
+        free_overwritten(self, tx, state, &batch.gone)?;
         let owner = state.owner();
         let is_run = |(a, a_sums): &(Piece, &[u32]), (b, b_sums): &(Piece, &[u32])| {
             follows(a, b) && a_sums.is_empty() == b_sums.is_empty()

@@ -57,7 +57,7 @@ fn store<E: Env>(
     let needed = payload.len().div_ceil(PAYLOAD_BYTES);
     let mut blocks = old.get(..needed.min(old.len())).unwrap_or(&[]).to_vec();
     for &surplus in old.get(blocks.len()..).unwrap_or(&[]) {
-        fs.space.free(tx, (surplus, 1), true)?;
+        fs.space.free(tx, &mut [(surplus, 1)], true)?;
     }
     let (ino, generation) = state.owner();
     while blocks.len() < needed {

@@ -225,7 +225,7 @@ fn drop_block<E: Env>(
         |state, extent| {
             state.add_blocks(-i64::from(extent.len.get()));
             fs.space
-                .free(tx, (extent.start.get(), extent.len.get()), true)
+                .free(tx, &mut [(extent.start.get(), extent.len.get())], true)
         },
     )?;
     if file_block + 1 == span_blocks(state) {
@@ -258,7 +258,7 @@ pub(crate) fn clear<E: Env>(fs: &LogFs<E>, tx: &Tx<'_, E>, state: &mut State) ->
     extent::remove(fs, tx, state, (0, u64::MAX), usize::MAX, |state, extent| {
         state.add_blocks(-i64::from(extent.len.get()));
         fs.space
-            .free(tx, (extent.start.get(), extent.len.get()), true)
+            .free(tx, &mut [(extent.start.get(), extent.len.get())], true)
     })?;
     index::clear(fs, tx, state)?;
     state.disk.size_bytes.set(0);

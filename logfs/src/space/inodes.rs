@@ -133,7 +133,7 @@ impl<E: Env> Space<E> {
             return Ok(None);
         };
         let block = start + u64::from(free.start);
-        self.set_live(tx, state, (block, 1), true)?;
+        self.set_live(tx, state, &[(block, 1)], true)?;
         tx.create(&BlockHeader::new(BlockKind::Inodes, self.uuid, block))?;
         Ok(Some(block))
     }

@@ -222,41 +222,43 @@ impl<E: Env> Space<E> {
         })
     }
 
-    /// Sets or clears live bits of a run and keeps the segment table in step.
-    fn set_live(&self, tx: &Tx<'_, E>, state: &mut State, run: Run, live: bool) -> Result<()> {
-        let (segment, range) = self.locate(run)?;
+    /// Sets or clears live bits of runs that lie in one segment and in order, and keeps the segment
+    /// table in step.
+    fn set_live(&self, tx: &Tx<'_, E>, state: &mut State, runs: &[Run], live: bool) -> Result<()> {
+        let (Some(&first_run), Some(&last_run)) = (runs.first(), runs.last()) else {
+            return Ok(());
+        };
+        let (segment, Range { start, .. }) = self.locate(first_run)?;
+        let (_, Range { end, .. }) = self.locate(last_run)?;
         let header = self.header(tx.cache(), segment)?;
         let stored: &SegmentHeader = header.view(0)?;
-        let kind = state
-            .segments
-            .get(segment as usize)
-            .ok_or(Errno::EUCLEAN)?
-            .kind;
+        let known = state.segments.get(segment as usize);
+        let kind = known.ok_or(Errno::EUCLEAN)?.kind;
         let first = header_blocks(kind, self.layout.segment_blocks);
-        let bytes = range.start / 8..range.end.div_ceil(8);
-        let base = bytes.start * 8;
+        let is_possible = start >= first && kind != SegmentKind::Free;
+        let bytes = start / 8..end.div_ceil(8);
         let slice = stored.live.get(bytes.start as usize..bytes.end as usize);
         let mut copy = slice.ok_or(Errno::EUCLEAN)?.to_vec();
         // A page that somebody reads is copied when it changes.
         drop(header);
-        let flipped = bitmap::flip(&mut copy, range.start - base..range.end - base, live);
-        if flipped.is_none() || range.start < first || kind == SegmentKind::Free {
-            let (start, len) = run;
-            let verb = if live {
-                "already in use"
-            } else {
-                "freed but not in use"
-            };
-            return Err(self
-                .reporter
-                .corrupt(format_args!("blocks {start}+{len}: {verb}")));
+        let base = self.layout.segment_start(segment.into()) + u64::from(bytes.start) * 8;
+        let mut changed = 0;
+        for &(start, len) in runs {
+            let at = start.saturating_sub(base) as u32;
+            if !is_possible || bitmap::flip(&mut copy, at..at + len, live).is_none() {
+                let verb = match live {
+                    true => "already in use",
+                    false => "freed but not in use",
+                };
+                let fault = format_args!("blocks {start}+{len}: {verb}");
+                return Err(self.reporter.corrupt(fault));
+            }
+            changed += len;
         }
-        let len = range.end - range.start;
         state.account(&self.layout, segment, |entry| {
-            entry.live = if live {
-                entry.live + len
-            } else {
-                entry.live.saturating_sub(len)
+            entry.live = match live {
+                true => entry.live + changed,
+                false => entry.live.saturating_sub(changed),
             };
             if !live && entry.stays == Stays::ForNow {
                 entry.stays = Stays::No;
@@ -349,7 +351,7 @@ impl<E: Env> Space<E> {
         if let Some(entry) = state.segments.get_mut(segment as usize) {
             entry.age = entry.age.max(age);
         }
-        self.set_live(tx, &mut state, run, true)?;
+        self.set_live(tx, &mut state, &[run], true)?;
         drop(state);
         self.write_summaries(tx, run, entries)
     }
@@ -375,21 +377,23 @@ impl<E: Env> Space<E> {
         Ok(())
     }
 
-    /// Frees live blocks of any kind but inodes.
-    pub(crate) fn free(&self, tx: &Tx<'_, E>, run: Run, is_metadata: bool) -> Result<()> {
-        let mut state = self.state.lock();
-        let (segment, range) = self.locate(run)?;
-        self.set_live(tx, &mut state, run, false)?;
+    /// Frees live blocks of any kind but inodes, in any order. Each run lies in one segment.
+    pub(crate) fn free(&self, tx: &Tx<'_, E>, runs: &mut [Run], is_metadata: bool) -> Result<()> {
         let early = match is_metadata {
             true => planted!(MetadataReusedEarly),
             false => planted!(DataReusedEarly),
         };
-        if early {
-            return Ok(());
+        runs.sort_unstable();
+        let segment_of = |run: &Run| self.layout.segment_of(run.0).map(|(segment, _)| segment);
+        let mut state = self.state.lock();
+        for runs in runs.chunk_by(|a, b| segment_of(a) == segment_of(b)) {
+            self.set_live(tx, &mut state, runs, false)?;
+            for &run in runs.iter().filter(|_| !early) {
+                let (segment, range) = self.locate(run)?;
+                state.set_busy(&self.layout, segment, range, true);
+                tx.freed(run, is_metadata);
+            }
         }
-        state.set_busy(&self.layout, segment, range, true);
-        drop(state);
-        tx.freed(run, is_metadata);
         Ok(())
     }
 

@@ -60,7 +60,7 @@ impl<E: Env> Space<E> {
             };
             if let Some((run, cursor)) = found {
                 state.metadata = Some(cursor);
-                self.set_live(tx, &mut state, run, true)?;
+                self.set_live(tx, &mut state, &[run], true)?;
                 break run.0;
             }
             let segment = match self.next_metadata_segment(tx, &mut state) {

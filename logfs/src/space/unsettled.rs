@@ -20,7 +20,7 @@ impl<E: Env> Space<E> {
     pub(crate) fn free_moved(&self, tx: &Tx<'_, E>, run: Run) -> Result<()> {
         let mut state = self.state.lock();
         let (segment, range) = self.locate(run)?;
-        self.set_live(tx, &mut state, run, false)?;
+        self.set_live(tx, &mut state, &[run], false)?;
         if !planted!(MovedReusedEarly) {
             state.set_busy(&self.layout, segment, range, true);
         }
