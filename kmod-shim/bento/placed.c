@@ -193,6 +193,36 @@ void bento_direct_over(struct inode *inode)
 	wake_up_var(&bi->direct);
 }
 
+/*
+ * Reserves for a direct write, over all that lies there now: it replaces whole
+ * blocks. Cuts the range to what is reserved. What is set aside already gets
+ * its address apart from the rest, so it ends where that begins or ends.
+ */
+static int bento_reserve_direct(struct inode *inode, struct bento_range *range)
+{
+	u64 at = range->start;
+	struct bento_mapping m;
+	bool was_set_aside = false, is_set_aside;
+	int err = 0;
+
+	while (at < range->end) {
+		err = bento_icall(inode, reserve, at, range->end - at, &m);
+		if (err)
+			break;
+		is_set_aside = m.kind == BENTO_MAP_UNWRITTEN;
+		if (at > range->start && is_set_aside != was_set_aside) {
+			bento_icall(inode, unreserve, at, range->end - at);
+			break;
+		}
+		was_set_aside = is_set_aside;
+		at = min(range->end, m.offset_bytes + m.len_bytes);
+	}
+	if (at == range->start)
+		return err;
+	range->end = at;
+	return 0;
+}
+
 /* Addresses for a direct write. -ENOTBLK: the page cache is in the way. */
 static int bento_place_direct_locked(struct inode *inode,
 				     struct bento_range range,
@@ -206,12 +236,9 @@ static int bento_place_direct_locked(struct inode *inode,
 					  range.end - 1))
 		return -ENOTBLK;
 	bento_cancel_placed(inode, range.start, range.end);
-	err = bento_icall(inode, reserve, range.start, range.end - range.start,
-			  m);
+	err = bento_reserve_direct(inode, &range);
 	if (err)
 		return err;
-	/* The reservation goes as far as what is there now does. */
-	range.end = min(range.end, m->offset_bytes + m->len_bytes);
 	err = bento_new_place(inode, range.start, range.end - range.start, m);
 	placed = err ? range.start : m->offset_bytes + m->len_bytes;
 	if (placed < range.end)

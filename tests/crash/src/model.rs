@@ -2,7 +2,7 @@
 
 use crate::tree::{Mounted, Node, Tree, block_hashes, hash_bytes, hash_of, walk};
 use bento_api::{Errno, FileKind, RenameFlags};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The root directory's number.
@@ -260,18 +260,13 @@ impl Model {
     }
 
     fn views(&self) -> BTreeMap<u64, View> {
-        let mut names: BTreeMap<u64, Vec<(u64, &[u8])>> = BTreeMap::new();
-        let mut entries: BTreeMap<u64, Vec<(&[u8], u64)>> = BTreeMap::new();
+        // In an order of their own: that of the paths changes with the names of directories above.
+        let mut names: BTreeMap<u64, BTreeSet<(u64, &[u8])>> = BTreeMap::new();
+        let mut entries: BTreeMap<u64, BTreeSet<(&[u8], u64)>> = BTreeMap::new();
         for (path, number) in &self.names {
-            let dir = self.find(parent(path)).unwrap_or(ROOT);
-            names
-                .entry(*number)
-                .or_default()
-                .push((dir, base_name(path)));
-            entries
-                .entry(dir)
-                .or_default()
-                .push((base_name(path), *number));
+            let (dir, name) = (self.find(parent(path)).unwrap_or(ROOT), base_name(path));
+            names.entry(*number).or_default().insert((dir, name));
+            entries.entry(dir).or_default().insert((name, *number));
         }
         let view = |number: u64, node: Option<&Node>| {
             let (names, entries) = (names.get(&number), entries.get(&number));
@@ -298,5 +293,24 @@ impl State {
             (Some(a), Some(b)) if data_only => a.data != b.data,
             (a, b) => a != b,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Model;
+    use bento_api::{FileKind, RenameFlags};
+
+    #[test]
+    fn a_file_stays_as_it_is_when_the_directory_above_gets_another_name() {
+        let mut model = Model::default();
+        model.make(Some(b"A"), FileKind::Directory, b"");
+        let file = model.make(Some(b"A/file"), FileKind::Regular, b"");
+        model.link(b"A/file", b"bar");
+        let before = model.state(false);
+        model.rename(b"A", b"foo", RenameFlags::Replace);
+        assert!(!model.state(false).differs(&before, file, false));
+        model.rename(b"bar", b"foo/bar", RenameFlags::Replace);
+        assert!(model.state(false).differs(&before, file, false));
     }
 }

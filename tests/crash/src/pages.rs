@@ -218,8 +218,14 @@ pub(crate) fn write_direct(
     let end_bytes = offset_bytes + data.len() as u64;
     let mut at = offset_bytes;
     while at < end_bytes {
-        let reserved = sim.fs().reserve(ino, at, end_bytes - at)?;
-        let mut until = end_bytes.min(reserved.offset_bytes + reserved.len_bytes);
+        let mut until = at;
+        while until < end_bytes {
+            match sim.fs().reserve(ino, until, end_bytes - until) {
+                Ok(there) => until = end_bytes.min(there.offset_bytes + there.len_bytes),
+                Err(_) if until > at => break,
+                Err(errno) => return Err(errno),
+            }
+        }
         while at < until {
             let range = (at - offset_bytes) as usize..(until - offset_bytes) as usize;
             let piece = Flight::send(sim, ino, at, &data[range], until).and_then(|flight| {
