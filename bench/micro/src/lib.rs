@@ -47,6 +47,11 @@ pub const OPERATIONS: &[Operation] = &[
         "a block of a file: reserve, place, written",
         overwrite,
     ),
+    operation(
+        "overwrite-16",
+        "the same with 16 blocks apart, whose I/O ends together",
+        overwrite_16,
+    ),
     operation("log-record", "a changed inode, and its record", log_record),
     operation("create-unlink", "a file made and removed", create_unlink),
     operation("rename", "a file renamed in a directory of 10,000", rename),
@@ -117,26 +122,44 @@ fn place() -> Result<Step> {
     }))
 }
 
-/// What the page cache does with a block that a program has written.
-fn write_block(stage: &Stage, ino: Ino, offset_bytes: u64) -> Result<()> {
+/// What the page cache does with blocks that a program has written and whose I/O ends together.
+fn write_blocks<const N: usize>(stage: &Stage, ino: Ino, offsets_bytes: [u64; N]) -> Result<()> {
     let fs = stage.fs();
-    fs.reserve(ino, offset_bytes, BLOCK)?;
-    fs.place(ino, offset_bytes, BLOCK)?;
-    let written = Written {
+    for offset_bytes in offsets_bytes {
+        fs.reserve(ino, offset_bytes, BLOCK)?;
+        fs.place(ino, offset_bytes, BLOCK)?;
+    }
+    let written = offsets_bytes.map(|offset_bytes| Written {
         offset_bytes,
         len_bytes: BLOCK,
         result: Ok(()),
         size_bytes: offset_bytes + BLOCK,
         checksums: &[0x1234_5678],
-    };
-    Ok(fs.written(ino, &[written], None)?)
+    });
+    Ok(fs.written(ino, &written, None)?)
 }
 
+/// A file that gets very many extents by this.
+const OVERWRITTEN_BLOCKS: u64 = 16_384;
+
 fn overwrite() -> Result<Step> {
-    const BLOCKS: u64 = 16384;
-    let (stage, ino) = Stage::with_file(BLOCKS)?;
+    let (stage, ino) = Stage::with_file(OVERWRITTEN_BLOCKS)?;
     Ok(Box::new(move |number| {
-        write_block(&stage, ino, spread(number, BLOCKS) * BLOCK)?;
+        let block = spread(number, OVERWRITTEN_BLOCKS);
+        write_blocks(&stage, ino, [block * BLOCK])?;
+        stage.background();
+        Ok(())
+    }))
+}
+
+fn overwrite_16() -> Result<Step> {
+    /// Writeback goes through a file in order: every fifth block, say.
+    const STEP_BLOCKS: u64 = 5;
+    let (stage, ino) = Stage::with_file(OVERWRITTEN_BLOCKS)?;
+    Ok(Box::new(move |number| {
+        let first = spread(number, OVERWRITTEN_BLOCKS - 16 * STEP_BLOCKS);
+        let blocks = core::array::from_fn::<u64, 16, _>(|index| first + index as u64 * STEP_BLOCKS);
+        write_blocks(&stage, ino, blocks.map(|block| block * BLOCK))?;
         stage.background();
         Ok(())
     }))

@@ -1,6 +1,6 @@
 //! File systems to work on.
 
-use crate::{BLOCK, write_block};
+use crate::{BLOCK, write_blocks};
 use anyhow::{Context, Result};
 use bento_api::{FileSystem, Ino, NewInode};
 use bento_sim::{Sim, SimDisk, SimEnv};
@@ -83,7 +83,7 @@ impl Stage {
 
     fn fill(&self, ino: Ino, blocks: impl Iterator<Item = u64>) -> Result<()> {
         for block in blocks {
-            write_block(self, ino, block * BLOCK)?;
+            write_blocks(self, ino, [block * BLOCK])?;
             self.background();
         }
         Ok(())

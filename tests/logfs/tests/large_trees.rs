@@ -4,11 +4,15 @@
 use bento_api::{FallocateMode, FileSystem, Ino, MappingKind, Written};
 use bento_sim::Rng;
 use logfs_tests::{Mounted, check_structure, fresh, pinned_file};
+use std::collections::BTreeSet;
 
 const BLOCK: u64 = 4096;
 
 /// Enough for more leaves than one inner node can have, if every second block is an extent.
 const BLOCKS: u64 = 150_000;
+
+/// Of data that nobody reads.
+static CHECKSUMS: [u32; BLOCKS as usize] = [0x1234_5678; BLOCKS as usize];
 
 /// A file, and where on the device each block of it is.
 struct File {
@@ -32,32 +36,47 @@ impl File {
     /// What the page cache does with blocks that a program has written; the data itself never gets
     /// to the disk.
     fn write(&mut self, first: u64, count: u64) {
-        let (mut at, end) = (first * BLOCK, (first + count) * BLOCK);
+        self.write_all([(first, count)]);
+    }
+
+    /// The same with several ranges, which do not overlap and whose I/O ends together.
+    fn write_all(&mut self, ranges: impl IntoIterator<Item = (u64, u64)>) {
+        let mut placed = Vec::new();
+        for (first, count) in ranges {
+            self.place(first * BLOCK, (first + count) * BLOCK, &mut placed);
+        }
+        let written: Vec<Written<'_>> = placed
+            .iter()
+            .map(|&(offset_bytes, len_bytes)| Written {
+                offset_bytes,
+                len_bytes,
+                result: Ok(()),
+                size_bytes: offset_bytes + len_bytes,
+                checksums: &CHECKSUMS[..(len_bytes / BLOCK) as usize],
+            })
+            .collect();
+        self.sim.fs().written(self.ino, &written, None).unwrap();
+        self.sim.background_if_due();
+    }
+
+    /// Gives a range addresses, and adds the offset and length in bytes of each part to `placed`.
+    fn place(&mut self, mut at: u64, end: u64, placed: &mut Vec<(u64, u64)>) {
         let fs = self.sim.fs();
         while at < end {
             let reserved = fs.reserve(self.ino, at, end - at).unwrap();
             let end = end.min(at + reserved.len_bytes);
-            let placed = fs.place(self.ino, at, end - at).unwrap();
-            let MappingKind::Mapped { address_bytes } = placed.kind else {
-                panic!("{placed:?}")
+            let mapping = fs.place(self.ino, at, end - at).unwrap();
+            let MappingKind::Mapped { address_bytes } = mapping.kind else {
+                panic!("{mapping:?}")
             };
-            let len_bytes = placed.len_bytes.min(end - at);
-            let checksums = vec![0x1234_5678; (len_bytes / BLOCK) as usize];
-            let written = Written {
-                offset_bytes: at,
-                len_bytes,
-                result: Ok(()),
-                size_bytes: at + len_bytes,
-                checksums: &checksums,
-            };
-            fs.written(self.ino, &[written], None).unwrap();
+            let len_bytes = mapping.len_bytes.min(end - at);
             for index in 0..len_bytes / BLOCK {
                 let address = address_bytes + index * BLOCK;
                 self.addresses[(at / BLOCK + index) as usize] = Some(address);
             }
+            placed.push((at, len_bytes));
             at += len_bytes;
         }
-        self.sim.background_if_due();
     }
 
     fn punch(&mut self, first: u64, count: u64) {
@@ -119,9 +138,10 @@ fn holes_and_writes_of_all_sizes() {
                     _ => file.write(first, count),
                 }
                 // Many extents again, so that leaves split where others have gone.
-                for _ in 0..400 {
-                    let block = first + rng.below(count);
-                    file.write(block, 1);
+                for _ in 0..60 {
+                    let blocks = (0..rng.below(16)).map(|_| first + rng.below(count));
+                    let blocks = BTreeSet::from_iter(blocks);
+                    file.write_all(blocks.into_iter().map(|block| (block, 1)));
                 }
             }
             file.verify();
