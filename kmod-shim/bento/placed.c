@@ -23,6 +23,12 @@
 /* How many blocks are placed beyond what writeback asks for. */
 #define BENTO_AHEAD_BLOCKS	1024
 
+/*
+ * Mappings that are reserved at once for a direct write. The address that it
+ * gets may be for less, and the rest is reserved again: this bounds how often.
+ */
+#define BENTO_DIRECT_MAPPINGS	32
+
 struct bento_placed {
 	struct list_head list;
 	u64 start;
@@ -194,28 +200,35 @@ void bento_direct_over(struct inode *inode)
 }
 
 /*
- * Reserves for a direct write, over all that lies there now: it replaces whole
- * blocks. Cuts the range to what is reserved. What is set aside already gets
- * its address apart from the rest, so it ends where that begins or ends.
+ * Reserves for a direct write, over several mappings that lie there now: it
+ * replaces whole blocks. Cuts the range to what is reserved. What is set aside
+ * already gets its address apart from the rest, so it ends where that begins
+ * or ends.
  */
 static int bento_reserve_direct(struct inode *inode, struct bento_range *range)
 {
-	u64 at = range->start;
+	u64 at = range->start, end;
 	struct bento_mapping m;
 	bool was_set_aside = false, is_set_aside;
-	int err = 0;
+	int count, err = 0;
 
-	while (at < range->end) {
+	for (count = 0; count < BENTO_DIRECT_MAPPINGS && at < range->end;
+	     count++) {
 		err = bento_icall(inode, reserve, at, range->end - at, &m);
 		if (err)
 			break;
+		end = min(range->end, m.offset_bytes + m.len_bytes);
+		if (m.offset_bytes > at || end <= at) {
+			err = -EUCLEAN;
+			break;
+		}
 		is_set_aside = m.kind == BENTO_MAP_UNWRITTEN;
 		if (at > range->start && is_set_aside != was_set_aside) {
-			bento_icall(inode, unreserve, at, range->end - at);
+			bento_icall(inode, unreserve, at, end - at);
 			break;
 		}
 		was_set_aside = is_set_aside;
-		at = min(range->end, m.offset_bytes + m.len_bytes);
+		at = end;
 	}
 	if (at == range->start)
 		return err;

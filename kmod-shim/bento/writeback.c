@@ -15,7 +15,7 @@
 #include "bento.h"
 #include "trace.h"
 
-/* One call of written covers at most this: it becomes one log record. */
+/* One call of written covers at most this: what one transaction maps. */
 #define BENTO_WRITTEN_BYTES	((u64)1024 * BENTO_BLOCK_BYTES)
 
 /* What an ioend carries to its completion, in bio->bi_private. */

@@ -4,9 +4,10 @@
 //! left to [`extent::remove`] and [`extent::insert`].
 
 use crate::LogFs;
-use crate::extent::{self, continues, cut};
+use crate::extent::{self, Place, continues, cut};
 use crate::inode::State;
 use crate::tx::Tx;
+use alloc::vec::Vec;
 use bento_api::{Env, Result};
 use bytemuck::Zeroable;
 use logfs_format::{EXTENTS_PER_NODE, Extent, INLINE_EXTENTS};
@@ -37,17 +38,24 @@ struct Plan {
     unmapped: (usize, usize),
 }
 
-/// Maps `new`, or so much of its start as lies in one place and unmaps at most `limit` extents; hands
-/// each extent that lay there, cut to its range, to `emit`. Returns the block behind what is mapped now;
-/// nothing if that takes more than a change in one place: then nothing was done.
-pub(crate) fn map<E: Env>(
+/// A change in one place that maps an extent.
+pub(crate) struct Change {
+    place: Place,
+    plan: Plan,
+    /// Those that are no longer mapped, cut to the range of the new one.
+    unmapped: Vec<Extent>,
+    /// The block behind the new one.
+    end: u64,
+}
+
+/// How to map `new`, or so much of its start as lies in one place and unmaps at most `limit` extents;
+/// nothing if that takes more than a change in one place.
+pub(crate) fn look<E: Env>(
     fs: &LogFs<E>,
-    tx: &Tx<'_, E>,
-    state: &mut State,
+    state: &State,
     new: Extent,
     limit: usize,
-    mut emit: impl FnMut(&mut State, Extent) -> Result<()>,
-) -> Result<Option<u64>> {
+) -> Result<Option<Change>> {
     let Some(place) = extent::place_of(fs, state, new.file_block.get())? else {
         return Ok(None);
     };
@@ -72,19 +80,38 @@ pub(crate) fn map<E: Env>(
         extent::check(fs, state, extent)?;
     }
     let unmapped = neighbours.extents.get(first..last).unwrap_or(&[]);
-    let unmapped: alloc::vec::Vec<Extent> = unmapped
+    let unmapped: Vec<Extent> = unmapped
         .iter()
         .map(|old| {
             let from = old.file_block.get().max(new.file_block.get());
             cut(*old, from, old.end().min(new.end()))
         })
         .collect();
-    let put = plan.put.get(..plan.put_count).unwrap_or(&[]);
-    place.put(tx, state, (plan.from, plan.to), put)?;
-    for extent in unmapped {
-        emit(state, extent)?;
+    Ok(Some(Change {
+        place,
+        plan,
+        unmapped,
+        end: new.end(),
+    }))
+}
+
+impl Change {
+    /// Does it, and hands each extent that is no longer mapped to `emit`. Returns the block behind what
+    /// is mapped now.
+    pub(crate) fn apply<E: Env>(
+        self,
+        tx: &Tx<'_, E>,
+        state: &mut State,
+        mut emit: impl FnMut(&mut State, Extent) -> Result<()>,
+    ) -> Result<u64> {
+        let Plan { from, to, put, .. } = self.plan;
+        let put = put.get(..self.plan.put_count).unwrap_or(&[]);
+        self.place.put(tx, state, (from, to), put)?;
+        for extent in self.unmapped {
+            emit(state, extent)?;
+        }
+        Ok(self.end)
     }
-    Ok(Some(new.end()))
 }
 
 /// So much of an extent's start as belongs to a run, and lies where at most `limit` others do.

@@ -1,7 +1,7 @@
 //! Placed data whose I/O has ended becomes what the file maps.
 //!
 //! Random writes end in many small parts of a file: one transaction maps as many of them as are sure
-//! to fit into what it has reserved of the log. Only its first part may change the extent tree in
+//! to fit into what it has reserved of the log. Only its first piece may change the extent tree in
 //! ways that take new nodes.
 
 use crate::LogFs;
@@ -18,10 +18,10 @@ use logfs_format::{BLOCK_BYTES, Extent, Layout};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
-/// Extents that a part other than a transaction's first unmaps at most.
+/// Extents that a piece other than a transaction's first unmaps at most.
 const NEXT_UNMAP_MAX: usize = 16;
 
-/// Metadata blocks that such a part changes at most: a leaf, and for each extent that goes a header
+/// Metadata blocks that such a piece changes at most: a leaf, and for each extent that goes a header
 /// and a table entry.
 const NEXT_BLOCKS: u64 = 1 + 2 * NEXT_UNMAP_MAX as u64;
 
@@ -55,7 +55,7 @@ struct Batch<'w> {
     gone: Vec<Extent>,
     /// The segments that those lie in.
     left_segments: Vec<u64>,
-    /// Extents that may still be unmapped for the part at hand.
+    /// Extents that may still be unmapped for the piece at hand.
     unmap: usize,
     /// Nothing has been tried yet, so there is room for any change of the tree.
     is_first: bool,
@@ -71,9 +71,11 @@ impl<'w> Batch<'w> {
         self.gone.push(extent);
     }
 
-    /// Metadata blocks that committing it changes: the inode, what says that data is live or no longer.
-    fn blocks_to_change(&self) -> u64 {
-        1 + self.runs * RUN_BLOCKS + 2 * self.left_segments.len() as u64
+    /// Whether the transaction can map one more piece beside what committing the batch changes: the
+    /// inode, and what says that data is live or no longer.
+    fn has_room<E: Env>(&self, tx: &Tx<'_, E>) -> bool {
+        let commit = 1 + self.runs * RUN_BLOCKS + 2 * self.left_segments.len() as u64;
+        tx.may_change(commit + RUN_BLOCKS + NEXT_BLOCKS)
     }
 
     fn push(&mut self, piece: Piece, sums: &'w [u32]) {
@@ -109,8 +111,13 @@ impl<E: Env> LogFs<E> {
         }
         writable?;
         let mut at = Progress { part: 0, block: 0 };
-        while parts.iter().skip(at.part).any(|part| part.result.is_ok()) {
-            at = self.transact(MAP_COST, |tx| {
+        let mut failed = Ok(());
+        while let Some(part) = parts.get(at.part) {
+            if part.result.is_err() {
+                at = at.next_part();
+                continue;
+            }
+            let done = self.transact(MAP_COST, |tx| {
                 let mut state = inode.write();
                 let done = self.map_parts(tx, &mut state, parts, at)?;
                 if let Some(time) = mtime {
@@ -120,9 +127,19 @@ impl<E: Env> LogFs<E> {
                 state.store(tx)?;
                 inode.touch(tx, !planted!(FdatasyncForgetsWrites));
                 Ok(done)
-            })?;
+            });
+            at = match done {
+                Ok(done) => done,
+                // Unless everything ends with this, it was the part at hand, and nothing has changed.
+                Err(errno) => {
+                    failed = failed.and(Err(errno));
+                    let (first, end) = blocks_of(part.offset_bytes, part.len_bytes)?;
+                    self.drop_placed(&mut inode.write(), first, end);
+                    at.next_part()
+                }
+            };
         }
-        Ok(())
+        failed
     }
 
     /// Maps parts of a file from `at` on, as many as fit; returns how far it came.
@@ -148,16 +165,13 @@ impl<E: Env> LogFs<E> {
                 continue;
             }
             let room = MAP_BLOCKS_MAX.saturating_sub(batch.blocks);
-            let blocks = batch.blocks_to_change() + RUN_BLOCKS + NEXT_BLOCKS;
-            if room == 0 || !batch.is_first && !tx.may_change(blocks) {
+            if room == 0 {
                 break;
             }
             let (first, end) = blocks_of(part.offset_bytes, part.len_bytes)?;
             let from = at.block.max(first);
             let until = end.min(from + room);
             let done = self.map_placed(tx, state, part, (from, until), &mut batch)?;
-            batch.is_first = false;
-            batch.unmap = NEXT_UNMAP_MAX;
             let reached = if done == end { u64::MAX } else { done * BLOCK };
             let size = part.size_bytes.min(reached);
             let size = size.max(state.disk.size_bytes.get());
@@ -186,7 +200,16 @@ impl<E: Env> LogFs<E> {
         let first = part.offset_bytes / BLOCK;
         let mut pieces = state.placed.remove(from, until).into_iter();
         while let Some(piece) = pieces.next() {
-            let stopped = self.map_piece(tx, state, piece, batch)?;
+            let stopped = match batch.is_first || batch.has_room(tx) {
+                true => self.map_piece(tx, state, piece, batch),
+                false => Ok(piece.file_block),
+            };
+            let stopped = stopped.inspect_err(|_| {
+                state.placed.insert(piece);
+                pieces.by_ref().for_each(|it| state.placed.insert(it));
+            })?;
+            batch.is_first = false;
+            batch.unmap = NEXT_UNMAP_MAX;
             let done = (stopped - piece.file_block) as u32;
             if done > 0 {
                 let skip = (piece.file_block - first) as usize;
@@ -227,12 +250,12 @@ impl<E: Env> LogFs<E> {
             Ok(())
         };
         let extent = Extent::new(from, piece.start, piece.len);
-        if let Some(reached) = overwrite::map(self, tx, state, extent, limit, &mut unmap)? {
-            return Ok(reached);
-        }
-        if !is_first {
-            return Ok(from);
-        }
+        match overwrite::look(self, state, extent, limit) {
+            Ok(Some(change)) => return change.apply(tx, state, &mut unmap),
+            // It becomes the first of a transaction of its own, which may do more, and may fail.
+            Ok(None) | Err(_) if !is_first => return Ok(from),
+            looked => looked?,
+        };
         let stopped = extent::remove(self, tx, state, (from, to), limit, &mut unmap)?;
         if stopped > from {
             let extent = Extent::new(from, piece.start, (stopped - from) as u32);

@@ -367,7 +367,8 @@ pub trait FileSystem<E: Env>: Send + Sync + Sized + 'static {
 
     /// The I/O to placed blocks has ended in these parts of a file, which do not overlap: makes the new
     /// blocks the file's contents where it went well, and stores `mtime` (as `ctime` too) with them. An
-    /// error is that of doing so; those of the I/O are known to the caller.
+    /// error is the first of doing so; other parts may have become the contents all the same. Those of
+    /// the I/O are known to the caller.
     fn written(&self, ino: Ino, parts: &[Written<'_>], mtime: Option<Time>) -> Result<()>;
 
     /// Sets space aside, punches holes, zeroes. The blocks that the range touches are set aside,

@@ -120,10 +120,11 @@ impl Dirty {
         let ino = sim.fstat(&self.file)?.ino;
         let flights: Vec<Flight> = self.flights.drain(..).collect();
         Flight::land(sim, ino, &flights, true)?;
-        for flight in flights {
+        let failed = flights.iter().try_for_each(|flight| flight.result);
+        for flight in flights.into_iter().filter(|it| it.result.is_ok()) {
             arrived(flight.arrived());
         }
-        Ok(())
+        failed
     }
 
     /// Writes everything back; tells `arrived` of each piece once the file system knows it.
@@ -193,8 +194,7 @@ impl Flight {
                 checksums,
             })
             .collect();
-        sim.fs().written(ino, &written, Some(sim.env().now()))?;
-        flights.iter().try_for_each(|flight| flight.result)
+        sim.fs().written(ino, &written, Some(sim.env().now()))
     }
 
     fn arrived(self) -> Arrived {
@@ -230,7 +230,7 @@ pub(crate) fn write_direct(
             let range = (at - offset_bytes) as usize..(until - offset_bytes) as usize;
             let piece = Flight::send(sim, ino, at, &data[range], until).and_then(|flight| {
                 Flight::land(sim, ino, core::slice::from_ref(&flight), false)?;
-                Ok(flight.arrived())
+                flight.result.map(|()| flight.arrived())
             });
             let piece = piece.inspect_err(|_| sim.fs().unreserve(ino, at, until - at))?;
             at += piece.data.len() as u64;

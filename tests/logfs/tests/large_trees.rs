@@ -1,8 +1,8 @@
 //! Extent trees of several levels: which block lies where, against a plain array.
 #![forbid(unsafe_code)]
 
-use bento_api::{FallocateMode, FileSystem, Ino, MappingKind, Written};
-use bento_sim::Rng;
+use bento_api::{Errno, FallocateMode, FileSystem, Ino, MappingKind, Written};
+use bento_sim::{Operation, Rng};
 use logfs_tests::{Mounted, check_structure, fresh, pinned_file};
 use std::collections::BTreeSet;
 
@@ -45,17 +45,8 @@ impl File {
         for (first, count) in ranges {
             self.place(first * BLOCK, (first + count) * BLOCK, &mut placed);
         }
-        let written: Vec<Written<'_>> = placed
-            .iter()
-            .map(|&(offset_bytes, len_bytes)| Written {
-                offset_bytes,
-                len_bytes,
-                result: Ok(()),
-                size_bytes: offset_bytes + len_bytes,
-                checksums: &CHECKSUMS[..(len_bytes / BLOCK) as usize],
-            })
-            .collect();
-        self.sim.fs().written(self.ino, &written, None).unwrap();
+        let fs = self.sim.fs();
+        fs.written(self.ino, &parts_of(&placed), None).unwrap();
         self.sim.background_if_due();
     }
 
@@ -114,6 +105,20 @@ impl File {
     }
 }
 
+/// What was placed, now that its I/O has ended.
+fn parts_of(placed: &[(u64, u64)]) -> Vec<Written<'static>> {
+    placed
+        .iter()
+        .map(|&(offset_bytes, len_bytes)| Written {
+            offset_bytes,
+            len_bytes,
+            result: Ok(()),
+            size_bytes: offset_bytes + len_bytes,
+            checksums: &CHECKSUMS[..(len_bytes / BLOCK) as usize],
+        })
+        .collect()
+}
+
 /// A file of so many extents that its tree has three levels.
 fn file_of_three_levels() -> File {
     let mut file = File::new();
@@ -165,4 +170,37 @@ fn what_was_below_the_first_branch_goes_and_comes_again() {
         }
         file.finish();
     }
+}
+
+#[test]
+fn a_leaf_that_cannot_be_read_fails_only_what_lies_there() {
+    let mut file = File::new();
+    for block in (0..4000).step_by(2) {
+        file.write(block, 1);
+    }
+    // Each lies in a leaf of its own.
+    let blocks = [0, 2000, 3998];
+    // Everything is home then, and can be dropped from memory.
+    file.sim.fs().freeze().unwrap();
+    file.sim.fs().thaw();
+    let before = file.addresses.clone();
+    let free_blocks = file.sim.fs().statfs().unwrap().blocks_free;
+    let mut placed = Vec::new();
+    for block in blocks {
+        file.place(block * BLOCK, (block + 1) * BLOCK, &mut placed);
+    }
+    while file.sim.fs().shrink(usize::MAX) > 0 {}
+    // Brings all back to memory but the leaf in the middle.
+    file.write(2, 1);
+    file.write(3996, 1);
+    let fs = file.sim.fs();
+    file.sim.disk().fail(Operation::Read, 0, true);
+    let written = fs.written(file.ino, &parts_of(&placed), None);
+    assert_eq!(written, Err(Errno::EIO));
+    file.sim.disk().heal();
+    file.addresses[2000] = before[2000];
+    fs.freeze().unwrap();
+    fs.thaw();
+    assert_eq!(fs.statfs().unwrap().blocks_free, free_blocks);
+    file.finish();
 }
