@@ -48,6 +48,10 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 3)]
     runs: u32,
 
+    /// The number of the first turn: which file system is first depends on it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    first_run: u32,
+
     /// Percentage of the work that a workload is meant to do
     #[arg(long, value_name = "PERCENT", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..=100))]

@@ -22,7 +22,7 @@ pub(crate) fn take(
     let input = arguments.input.as_deref().filter(|_| is_wanted);
     let input = input.map(Input::open).transpose()?;
     let mut failed = false;
-    for run in 0..arguments.runs {
+    for run in (arguments.first_run..).take(arguments.runs as usize) {
         for workload in workloads {
             if workload.needs_input && input.is_none() {
                 continue;

@@ -1,6 +1,6 @@
 //! The machines in which it is measured.
 
-use super::{Arguments, Cost, Suite};
+use super::{Arguments, Cost, Suite, results};
 use crate::command::step;
 use crate::input::Input;
 use crate::kernel::Kernel;
@@ -34,6 +34,8 @@ pub(super) struct Bench<'a> {
     arguments: &'a Arguments,
     samples: &'a Path,
     input: &'a Input,
+    /// Turns that were measured into the same directory before.
+    first_run: u32,
     runs: u32,
     scale_percent: u32,
     disk_bytes: u64,
@@ -69,6 +71,10 @@ impl<'a> Bench<'a> {
             arguments,
             samples,
             input,
+            first_run: match arguments.add {
+                true => results::runs_in(samples)?,
+                false => 0,
+            },
             runs: arguments.runs.unwrap_or(if is_emulated { 3 } else { 5 }),
             scale_percent: arguments
                 .scale
@@ -131,6 +137,7 @@ impl<'a> Bench<'a> {
         command.push(r#"exec bench --device "$DISK0" "$@" > "$EXCHANGE/samples.jsonl""#.into());
         command.push("bench".into());
         command.push(format!("--fs={}", self.arguments.file_systems().join(",")).into());
+        command.push(format!("--first-run={}", self.first_run).into());
         command.push(format!("--runs={}", self.runs).into());
         command.push(format!("--scale={}", self.scale_percent).into());
         command.push("--input".into());
@@ -169,7 +176,7 @@ impl<'a> Bench<'a> {
             "memory_mib": self.machine.hardware.mem_bytes >> 20,
             "disk_mib": self.disk_bytes >> 20,
             "suite": self.suite()?,
-            "runs": self.runs,
+            "runs": self.first_run + self.runs,
             "scale_percent": self.scale_percent,
         }))
     }

@@ -43,12 +43,7 @@ pub(super) struct Row {
 impl Results {
     /// Sums up a file of samples.
     pub(super) fn read(samples: &Path, machine: &Path) -> Result<Results> {
-        let text = fs::read_to_string(samples)
-            .with_context(|| format!("cannot read {}", samples.display()))?;
-        let samples = text
-            .lines()
-            .map(|line| serde_json::from_str(line).with_context(|| format!("no sample: {line}")))
-            .collect::<Result<Vec<Sample>>>()?;
+        let samples = read_samples(samples)?;
         let machine = fs::read_to_string(machine)
             .ok()
             .and_then(|text| serde_json::from_str(&text).ok());
@@ -182,6 +177,25 @@ impl Row {
     }
 }
 
+/// How many turns a file of samples has; none if there is no such file.
+pub(super) fn runs_in(samples: &Path) -> Result<u32> {
+    if !samples.exists() {
+        return Ok(0);
+    }
+    let runs = read_samples(samples)?
+        .into_iter()
+        .map(|sample| sample.run + 1);
+    Ok(runs.max().unwrap_or(0))
+}
+
+fn read_samples(path: &Path) -> Result<Vec<Sample>> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("no sample: {line}")))
+        .collect()
+}
+
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
@@ -222,9 +236,10 @@ pub(super) fn short(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Results, median, short};
+    use super::{Results, median, runs_in, short};
     use bench_sample::{DeviceWork, Sample, Unit};
     use serde_json::Value;
+    use std::fs;
 
     fn sample(row: &str, file_system: &str, run: u32, value: f64, unit: Unit) -> Sample {
         Sample {
@@ -273,6 +288,22 @@ mod tests {
     fn the_middle_of_an_even_number_is_between_two() {
         assert_eq!(median([4.0, 1.0, 2.0, 10.0].into_iter()), 3.0);
         assert!(median([].into_iter()).is_nan());
+    }
+
+    #[test]
+    fn turns_go_on_where_they_ended() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("samples.jsonl");
+        assert_eq!(runs_in(&path).ok(), Some(0));
+        let lines: Vec<_> = [0, 2, 1]
+            .map(|run| sample("a", "logfs", run, 1.0, Unit::Seconds))
+            .iter()
+            .map(|sample| serde_json::to_string(sample).expect("JSON"))
+            .collect();
+        fs::write(&path, lines.join("\n")).expect("a file");
+        assert_eq!(runs_in(&path).ok(), Some(3));
+        fs::write(&path, "{").expect("a file");
+        assert!(runs_in(&path).is_err());
     }
 
     #[test]
