@@ -106,7 +106,7 @@ impl Place {
                 high: None,
             }),
             Place::Leaf(leaf) => Ok(Neighbours {
-                extents: block::array(leaf.records()?, 0, leaf.count).ok_or(Errno::EUCLEAN)?,
+                extents: extents_of(leaf)?,
                 is_first: leaf.is_first,
                 high: leaf.high,
             }),
@@ -137,6 +137,10 @@ impl Place {
     }
 }
 
+fn extents_of(leaf: &Leaf) -> Result<&[Extent]> {
+    block::array(leaf.records()?, 0, leaf.count).ok_or(Errno::EUCLEAN)
+}
+
 /// The extent that holds a file block, or else the first one behind it.
 pub(crate) fn at_or_after<E: Env>(
     fs: &LogFs<E>,
@@ -155,6 +159,24 @@ pub(crate) fn at_or_after<E: Env>(
         return found.map(|extent| checked(fs, state, *extent)).transpose();
     }
     let tree = tree_of(state)?;
+    let Some(leaf) = tree.leaf(fs, file_block)? else {
+        return Ok(None);
+    };
+    let extents = extents_of(&leaf)?;
+    // Of a damaged leaf, which is out of order, the search may find anything.
+    let starts_before = |extent: &Extent| extent.file_block.get() <= file_block;
+    let index = extents.partition_point(starts_before);
+    let before = index.checked_sub(1).and_then(|index| extents.get(index));
+    let before = before.filter(|extent| starts_before(extent));
+    if let Some(extent) = before.filter(|extent| extent.end() > file_block) {
+        return checked(fs, state, *extent).map(Some);
+    }
+    // Where the leaf begins behind the block, one that is in another leaf may reach as far as here.
+    let is_known_before = before.is_some() || leaf.is_first;
+    let behind = extents.get(index).filter(|extent| !starts_before(extent));
+    if let Some(extent) = behind.filter(|_| is_known_before) {
+        return checked(fs, state, *extent).map(Some);
+    }
     if let Some(record) = tree.seek_back(fs, file_block)? {
         let extent: Extent = decode(&record)?;
         if extent.end() > file_block {

@@ -117,8 +117,9 @@ impl Node<'_> {
     /// The change that puts other records in the place of `from..to`.
     fn edit(&self, (from, to): (usize, usize), records: &[u8]) -> Edit {
         let at = |index: usize| HEADER_BYTES + index * self.record_bytes;
+        let count = self.count - (to - from) + records.len() / self.record_bytes;
         Edit {
-            count: self.count - (to - from) + records.len() / self.record_bytes,
+            count: (count != self.count).then_some(count),
             gone: at(from)..at(to),
             end: at(self.count),
             bytes: records.to_vec(),
@@ -140,10 +141,10 @@ impl Node<'_> {
     }
 }
 
-/// A change to a node: how many records it has then, and which bytes of its block give way to others;
+/// A change to a node: how many records it has then, if that changes, and which bytes of its block give way to others;
 /// what stands behind them, up to `end`, follows.
 struct Edit {
-    count: usize,
+    count: Option<usize>,
     gone: Range<usize>,
     end: usize,
     bytes: Vec<u8>,
@@ -176,23 +177,36 @@ impl Tree {
         })
     }
 
-    /// The way to the leaf in which `key` is or would be. Levels must fall by one at each step, so
-    /// that damage can't make it endless.
+    /// A node on the way down, at the level that is due there if it is not the root. Levels fall by
+    /// one at each step, so that damage can't make it endless.
+    fn node_below<'p, E: Env>(
+        &self,
+        fs: &LogFs<E>,
+        address: u64,
+        page: &'p Page,
+        level_wanted: Option<u16>,
+    ) -> Result<Node<'p>> {
+        let node = self.node(fs, address, page)?;
+        if level_wanted.is_some_and(|wanted| wanted != node.level) {
+            return Err(fs.reporter.corrupt(format_args!(
+                "{} {address} of inode {}: level {} in the wrong place",
+                self.kind.name(),
+                self.owner.0,
+                node.level
+            )));
+        }
+        Ok(node)
+    }
+
+    /// The way to the leaf in which `key` is or would be.
     fn descend<E: Env>(&self, fs: &LogFs<E>, key: u64) -> Result<Vec<Step>> {
         let mut path: Vec<Step> = Vec::new();
         let mut address = self.root;
         let mut level_wanted = None;
         loop {
             let page = fs.cache.read(address, self.kind)?;
-            let node = self.node(fs, address, &page)?;
+            let node = self.node_below(fs, address, &page, level_wanted)?;
             let level = node.level;
-            if level_wanted.is_some_and(|wanted| wanted != level) {
-                return Err(fs.reporter.corrupt(format_args!(
-                    "{} {address} of inode {}: level {level} in the wrong place",
-                    self.kind.name(),
-                    self.owner.0
-                )));
-            }
             if level == 0 {
                 let index = node.lower_bound(key);
                 path.push(Step {
@@ -284,25 +298,30 @@ impl Tree {
         if self.root == 0 {
             return Ok(None);
         }
-        let mut path = self.descend(fs, key)?;
-        let Some(step) = path.pop() else {
-            return Ok(None);
-        };
-        let count = self.node(fs, step.address, &step.page)?.count;
-        let mut high = None;
-        for above in &path {
-            let node = self.node(fs, above.address, &above.page)?;
-            let next = above.index + 1;
-            high = (next < node.count).then(|| node.key(next)).or(high);
+        let (mut address, mut level_wanted) = (self.root, None);
+        let (mut is_first, mut high) = (true, None);
+        loop {
+            let page = fs.cache.read(address, self.kind)?;
+            let node = self.node_below(fs, address, &page, level_wanted)?;
+            if node.level == 0 {
+                let count = node.count;
+                return Ok(Some(Leaf {
+                    address,
+                    page,
+                    record_bytes: self.record_bytes,
+                    count,
+                    is_first,
+                    high,
+                }));
+            }
+            let index = node.branch(key);
+            is_first &= index == 0;
+            if index + 1 < node.count {
+                high = Some(node.key(index + 1));
+            }
+            level_wanted = Some(node.level - 1);
+            address = node.child(index).ok_or(Errno::EUCLEAN)?;
         }
-        Ok(Some(Leaf {
-            address: step.address,
-            page: step.page,
-            record_bytes: self.record_bytes,
-            count,
-            is_first: path.iter().all(|above| above.index == 0),
-            high,
-        }))
     }
 
     /// Puts other records in the place of `from..to` of a leaf, in which they must fit; at least one
@@ -328,7 +347,9 @@ impl Tree {
 
     /// Changes a node. Its page must not be held: it would be copied.
     fn apply<E: Env>(&self, tx: &Tx<'_, E>, address: u64, edit: &Edit) -> Result<()> {
-        self.store_count(tx, address, edit.count)?;
+        if let Some(count) = edit.count {
+            self.store_count(tx, address, count)?;
+        }
         if edit.bytes.len() == edit.gone.len() {
             return tx.write(address, self.kind, edit.gone.start, &edit.bytes);
         }

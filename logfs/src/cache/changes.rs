@@ -13,15 +13,22 @@ const GAP_MIN: usize = ITEM_HEAD_BYTES + 4;
 #[derive(Default)]
 pub(crate) struct Changes {
     ranges: Vec<(u16, u16)>,
+    /// Bytes of log that the ranges need.
+    range_bytes: usize,
     whole: bool,
+}
+
+/// Bytes of log that a range needs.
+fn log_bytes_of((start, end): (u16, u16)) -> usize {
+    usize::from(end) - usize::from(start) + ITEM_HEAD_BYTES
 }
 
 impl Changes {
     /// The whole block.
     pub(crate) fn whole() -> Changes {
         Changes {
-            ranges: Vec::new(),
             whole: true,
+            ..Changes::default()
         }
     }
 
@@ -39,12 +46,10 @@ impl Changes {
 
     /// Bytes of log that the changes need at most.
     pub(crate) fn log_bytes(&self) -> usize {
-        if self.whole {
-            return BLOCK_BYTES + ITEM_HEAD_BYTES;
+        match self.whole {
+            true => BLOCK_BYTES + ITEM_HEAD_BYTES,
+            false => self.range_bytes,
         }
-        self.ranges()
-            .map(|(start, end)| end - start + ITEM_HEAD_BYTES)
-            .sum()
     }
 
     /// Adds a range that lies in a block.
@@ -63,9 +68,17 @@ impl Changes {
         {
             start = start.min(range.0);
             end = end.max(range.1);
+            self.range_bytes -= log_bytes_of(*range);
             last += 1;
         }
-        self.ranges.splice(first..last, [(start, end)]);
+        self.range_bytes += log_bytes_of((start, end));
+        match self.ranges.get_mut(first) {
+            Some(range) if first < last => {
+                *range = (start, end);
+                self.ranges.drain(first + 1..last);
+            }
+            _ => self.ranges.insert(first, (start, end)),
+        }
         if self.ranges.len() > RANGES_MAX {
             *self = Changes::whole();
         }
@@ -143,8 +156,10 @@ mod tests {
             changes.ranges().collect::<Vec<_>>(),
             [(100, 130), (400, 408)]
         );
+        assert_eq!(changes.log_bytes(), 30 + 8 + 2 * ITEM_HEAD_BYTES);
         changes.add(90, 401);
         assert_eq!(changes.ranges().collect::<Vec<_>>(), [(90, 408)]);
+        assert_eq!(changes.log_bytes(), 318 + ITEM_HEAD_BYTES);
     }
 
     #[test]

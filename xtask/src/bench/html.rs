@@ -1,7 +1,7 @@
 //! The report: tables and plots on one page that needs nothing from elsewhere.
 
 use super::plot;
-use super::results::{OURS, REFERENCE, Results, Row, short};
+use super::results::{REFERENCE, Results, Row, short};
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
@@ -21,16 +21,9 @@ const NOISE: f64 = 0.1;
 /// The page.
 pub(super) fn report(results: &Results) -> Result<String> {
     let groups = groups(&results.names());
-    let overview: Vec<_> = results
-        .names()
-        .into_iter()
-        .filter(|name| {
-            results
-                .find(name, OURS)
-                .is_some_and(|row| row.ratio_to_ext4.is_some())
-        })
-        .collect();
-    let plot = plot::ratios(results, &overview)?;
+    let rows = results.compared();
+    let rows: Vec<_> = rows.into_iter().map(|name| (name, name)).collect();
+    let plot = plot::ratios(results, &rows)?;
     let page = html! {
         (DOCTYPE)
         html lang="en" {

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// Where the disk is: memory, so that the host's own disk is not what is measured.
 const MEMORY_DIR: &str = "/dev/shm";
@@ -39,8 +39,8 @@ pub(super) struct Bench<'a> {
     runs: u32,
     scale_percent: u32,
     disk_bytes: u64,
-    // The disk's file goes away with it.
-    _dir: TempDir,
+    // Has no name: however this ends, its memory is given back.
+    _disk: File,
 }
 
 impl<'a> Bench<'a> {
@@ -60,10 +60,11 @@ impl<'a> Bench<'a> {
         machine.load_modules(workspace, &["logfs".to_owned(), LATENCY.to_owned()])?;
         machine.hardware.mem_bytes = 3 << 30;
         machine.time_limit = TIME_LIMIT;
-        let dir = TempDir::with_prefix_in("logfs-bench-", MEMORY_DIR)?;
-        let disk = dir.path().join("disk");
-        fill(&disk, disk_bytes)?;
-        machine.disks = vec![Disk::File(disk)];
+        let mut disk = tempfile::tempfile_in(MEMORY_DIR)
+            .with_context(|| format!("cannot make a file in {MEMORY_DIR}"))?;
+        fill(&mut disk, disk_bytes)?;
+        let path = format!("/proc/{}/fd/{}", process::id(), disk.as_raw_fd());
+        machine.disks = vec![Disk::File(path.into())];
         Ok(Bench {
             workspace,
             machine,
@@ -80,7 +81,7 @@ impl<'a> Bench<'a> {
                 .scale
                 .unwrap_or(if is_emulated { 10 } else { 100 }),
             disk_bytes,
-            _dir: dir,
+            _disk: disk,
         })
     }
 
@@ -199,9 +200,8 @@ pub(super) fn check_same(description: &Value, earlier: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes a file of zeros, all of it there.
-fn fill(path: &Path, len_bytes: u64) -> Result<()> {
-    let mut file = File::create_new(path)?;
+/// Fills a file with zeros, so that all of it is there.
+fn fill(file: &mut File, len_bytes: u64) -> Result<()> {
     let zeros = vec![0; 1 << 20];
     for _ in 0..len_bytes >> 20 {
         file.write_all(&zeros)

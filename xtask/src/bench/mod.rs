@@ -2,6 +2,7 @@
 
 mod html;
 mod machine;
+mod overview;
 mod plot;
 mod results;
 
@@ -23,7 +24,8 @@ use tempfile::TempDir;
 ///
 /// Writes DIR/samples.jsonl (every measurement), DIR/results.json (a row for each step of a workload on
 /// each file system: all runs, their median, flushes, writes and bytes that reached the device, processor
-/// time, and the ratio to ext4, above 1 = better than ext4) and DIR/report.html. The disk is in memory;
+/// time, and the ratio to ext4, above 1 = better than ext4), DIR/report.html, and of the rows that people
+/// ask for first a table and a plot (DIR/overview.md, DIR/overview.svg). The disk is in memory;
 /// workloads that wait for the device run again on one whose flushes take a millisecond, and on one whose
 /// writes take 20 microseconds as well.
 /// Nothing else should run on the host meanwhile.
@@ -195,6 +197,7 @@ fn report(dir: &Path) -> Result<Results> {
     }
     results.write(&dir.join("results.json"))?;
     fs::write(dir.join("report.html"), html::report(&results)?)?;
+    overview::write(&results, dir)?;
     Ok(results)
 }
 

@@ -31,9 +31,9 @@ const GREY: RGBColor = RGBColor(150, 150, 150);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// For each of these rows how much better or worse than ext4 each file system is: a dot for each, ours
+/// For each of these rows, under the name given with it, how much better or worse than ext4 each file system is: a dot for each, ours
 /// the largest, on a line of its own.
-pub(super) fn ratios(results: &Results, rows: &[&str]) -> Result<String> {
+pub(super) fn ratios(results: &Results, rows: &[(&str, &str)]) -> Result<String> {
     let mut svg = String::new();
     let height_px = ROW_PX * rows.len() as u32 + BELOW_PX;
     let area = SVGBackend::with_string(&mut svg, (WIDTH_PX, height_px)).into_drawing_area();
@@ -44,7 +44,7 @@ pub(super) fn ratios(results: &Results, rows: &[&str]) -> Result<String> {
     Ok(svg)
 }
 
-fn draw(area: &Area<'_>, results: &Results, rows: &[&str]) -> Result<(), String> {
+fn draw(area: &Area<'_>, results: &Results, rows: &[(&str, &str)]) -> Result<(), String> {
     let text = |error: &dyn Display| error.to_string();
     area.fill(&WHITE).map_err(|error| text(&error))?;
     let mut chart = ChartBuilder::on(area)
@@ -75,7 +75,7 @@ fn draw(area: &Area<'_>, results: &Results, rows: &[&str]) -> Result<(), String>
         .filter(|&name| name != REFERENCE);
     for (file_system, color) in compared.zip(COLORS).collect::<Vec<_>>().into_iter().rev() {
         let size = if file_system == OURS { 6 } else { 4 };
-        let dots = rows.iter().enumerate().filter_map(|(place, row)| {
+        let dots = rows.iter().enumerate().filter_map(|(place, (row, _))| {
             let ratio = results.find(row, file_system)?.ratio_to_ext4?;
             let shown = ratio.clamp(RATIOS.start, RATIOS.end);
             Some(Circle::new(
@@ -103,12 +103,16 @@ fn draw(area: &Area<'_>, results: &Results, rows: &[&str]) -> Result<(), String>
 }
 
 /// Writes the names of the rows, each at the height of its dots.
-fn name_rows(area: &Area<'_>, rows: &[&str], height: &dyn Fn(usize) -> i32) -> Result<(), String> {
+fn name_rows(
+    area: &Area<'_>,
+    rows: &[(&str, &str)],
+    height: &dyn Fn(usize) -> i32,
+) -> Result<(), String> {
     use plotters::style::text_anchor::{HPos, Pos, VPos};
     let style =
         TextStyle::from(("sans-serif", 13).into_font()).pos(Pos::new(HPos::Right, VPos::Center));
-    for (place, row) in rows.iter().enumerate() {
-        area.draw_text(row, &style, (NAMES_PX as i32, height(place)))
+    for (place, (_, label)) in rows.iter().enumerate() {
+        area.draw_text(label, &style, (NAMES_PX as i32, height(place)))
             .map_err(|error| error.to_string())?;
     }
     Ok(())

@@ -50,7 +50,7 @@ impl Results {
         Ok(Results::of(&samples, machine.unwrap_or(Value::Null)))
     }
 
-    fn of(samples: &[Sample], machine: Value) -> Results {
+    pub(super) fn of(samples: &[Sample], machine: Value) -> Results {
         let mut groups: Vec<Vec<&Sample>> = Vec::new();
         let mut places = HashMap::new();
         for sample in samples {
@@ -94,6 +94,13 @@ impl Results {
             }
         }
         names
+    }
+
+    /// The names of the rows that both ours and ext4 have.
+    pub(super) fn compared(&self) -> Vec<&str> {
+        let ratio = |name: &&str| self.find(name, OURS).and_then(|row| row.ratio_to_ext4);
+        let names = self.names().into_iter();
+        names.filter(|name| ratio(name).is_some()).collect()
     }
 
     /// The file systems, in the order in which they were measured first.
@@ -234,29 +241,31 @@ pub(super) fn short(value: f64) -> String {
     }
 }
 
+/// A sample whose device made three flushes.
+#[cfg(test)]
+pub(super) fn sample(row: &str, file_system: &str, run: u32, value: f64, unit: Unit) -> Sample {
+    Sample {
+        row: row.to_owned(),
+        amount: "much".to_owned(),
+        file_system: file_system.to_owned(),
+        run,
+        value,
+        unit,
+        seconds: 1.0,
+        cpu_seconds: 0.5,
+        device: bench_sample::DeviceWork {
+            flushes: 3,
+            ..Default::default()
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Results, median, runs_in, short};
-    use bench_sample::{DeviceWork, Sample, Unit};
+    use super::{Results, median, runs_in, sample, short};
+    use bench_sample::Unit;
     use serde_json::Value;
     use std::fs;
-
-    fn sample(row: &str, file_system: &str, run: u32, value: f64, unit: Unit) -> Sample {
-        Sample {
-            row: row.to_owned(),
-            amount: "much".to_owned(),
-            file_system: file_system.to_owned(),
-            run,
-            value,
-            unit,
-            seconds: 1.0,
-            cpu_seconds: 0.5,
-            device: DeviceWork {
-                flushes: 3,
-                ..DeviceWork::default()
-            },
-        }
-    }
 
     #[test]
     fn rows_are_medians_and_ratios_are_above_one_where_ours_is_better() {

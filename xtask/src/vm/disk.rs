@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::str::FromStr;
 
 /// Where a disk's contents are.
@@ -41,9 +41,13 @@ impl Disk {
                     .with_context(|| format!("cannot make a disk of {size_bytes} bytes"))?;
                 Ok(path.to_path_buf())
             }
-            Disk::File(file) => file
-                .canonicalize()
-                .with_context(|| format!("there is no disk image {}", file.display())),
+            // Links are not followed: one in /proc leads to an open file, whether it has a name or not.
+            Disk::File(file) => {
+                let found = path::absolute(file);
+                found
+                    .and_then(|found| found.metadata().map(|_| found))
+                    .with_context(|| format!("there is no disk image {}", file.display()))
+            }
         }
     }
 }
