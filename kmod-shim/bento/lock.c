@@ -43,14 +43,19 @@ static bool bento_mount_dead(void)
 	return mount && READ_ONCE(mount->dead);
 }
 
-static bool bento_lock_slow(struct bento_lock *lock,
+/*
+ * Of those who wait to write one is woken at a time, all others would find the
+ * lock taken. Whoever is woken and finds it taken waits again, and is woken
+ * when it is let go.
+ */
+static bool bento_lock_slow(struct bento_lock *lock, int wait_flags,
 			    bool (*try)(struct bento_lock *lock))
 {
 	struct wait_queue_head *queue = __var_waitqueue(lock);
 	struct wait_bit_queue_entry entry;
 	bool locked;
 
-	init_wait_var_entry(&entry, lock, 0);
+	init_wait_var_entry(&entry, lock, wait_flags);
 	atomic_inc((atomic_t *)&lock->waiters);
 	for (;;) {
 		prepare_to_wait_event(queue, &entry.wq_entry,
@@ -81,7 +86,7 @@ bool bento_lock_write(struct bento_lock *lock)
 	if (likely(bento_try_write(lock)))
 		return true;
 	atomic_inc((atomic_t *)&lock->writers);
-	locked = bento_lock_slow(lock, bento_try_write);
+	locked = bento_lock_slow(lock, WQ_FLAG_EXCLUSIVE, bento_try_write);
 	atomic_dec((atomic_t *)&lock->writers);
 	return locked;
 }
@@ -98,7 +103,7 @@ bool bento_lock_read(struct bento_lock *lock)
 {
 	might_sleep();
 	return likely(bento_try_read(lock)) ||
-	       bento_lock_slow(lock, bento_try_read);
+	       bento_lock_slow(lock, 0, bento_try_read);
 }
 EXPORT_SYMBOL_GPL(bento_lock_read);
 

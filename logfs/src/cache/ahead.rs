@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 use logfs_format::{BLOCK_BYTES, BlockKind, block};
 
 /// Blocks that are read at once: 128 KiB, as many as ext4 reads of its inode tables.
-const AHEAD_BLOCKS: u64 = 32;
+pub(super) const AHEAD_BLOCKS: u64 = 32;
 
 /// A block that is being read, and how many blocks its shard had dropped before.
 struct Awaited {

@@ -29,6 +29,9 @@ pub(crate) use page::Page;
 /// Locks that the cache is split over.
 const SHARDS: usize = 64;
 
+/// Locks of those who load; see [`Cache::load`].
+const LOADERS: usize = 64;
+
 /// Blocks kept if nothing asks for memory: 256 MiB.
 const BLOCKS_MAX: usize = 65_536;
 
@@ -104,6 +107,7 @@ pub(crate) struct Cache<E: Env> {
     uuid: [u8; 16],
     reporter: Arc<Reporter<E>>,
     shards: Vec<E::Mutex<Shard>>,
+    loaders: Vec<E::Mutex<()>>,
     blocks: AtomicUsize,
     /// Blocks that the log holds since the last checkpoint's collection, or will hold when the
     /// running transaction is written. One that was forgotten still counts.
@@ -125,11 +129,13 @@ fn range_of(offset: usize, len: usize) -> Result<Range<usize>> {
 impl<E: Env> Cache<E> {
     pub(crate) fn new(env: E, uuid: [u8; 16], reporter: Arc<Reporter<E>>) -> Cache<E> {
         let shards = (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect();
+        let loaders = (0..LOADERS).map(|_| Mutex::new(())).collect();
         Cache {
             env,
             uuid,
             reporter,
             shards,
+            loaders,
             blocks: AtomicUsize::new(0),
             logged: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),
@@ -170,14 +176,18 @@ impl<E: Env> Cache<E> {
             .corrupt(format_args!("{} {address}: {fault}", kind.name()))
     }
 
+    /// Brings a block into the cache. One reads for all who want it, or a neighbour that is read with it:
+    /// many threads that go through a directory miss the same blocks.
     fn load(&self, address: u64, kind: BlockKind) -> Result<Arc<Page>> {
         self.make_room();
+        let loader = (address / ahead::AHEAD_BLOCKS) as usize % LOADERS;
+        let _alone = self.loaders.get(loader).ok_or(Errno::EIO)?.lock();
+        if let (Some(page), _) = self.cached(address)? {
+            return self.expect_kind(page, address, kind);
+        }
         self.read_ahead(address, kind)?;
         loop {
-            let shard = self.shard(address)?;
-            let drops = shard.drops;
-            let found = shard.map.get(&address).map(|entry| Arc::clone(&entry.page));
-            drop(shard);
+            let (found, drops) = self.cached(address)?;
             if let Some(page) = found {
                 return self.expect_kind(page, address, kind);
             }
@@ -192,6 +202,13 @@ impl<E: Env> Cache<E> {
                 return Ok(page);
             }
         }
+    }
+
+    /// A block if it is cached, and how many blocks its shard has dropped.
+    fn cached(&self, address: u64) -> Result<(Option<Arc<Page>>, u64)> {
+        let shard = self.shard(address)?;
+        let page = shard.map.get(&address).map(|entry| Arc::clone(&entry.page));
+        Ok((page, shard.drops))
     }
 
     /// Reads a block from the device and checks it.

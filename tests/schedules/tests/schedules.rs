@@ -212,6 +212,32 @@ fn cleaning_what_is_deleted() {
     });
 }
 
+/// Whoever misses the same blocks at the same time reads them once.
+#[test]
+fn reading_cold() {
+    fn reads_of(readers: usize, seed: u64) -> u64 {
+        let stage = Stage::set(seed);
+        let before = stage.sim().disk().counts().reads;
+        thread::scope(|scope| {
+            for _ in 0..readers {
+                scope.spawn(|| {
+                    for dir in [b"/a", b"/b"] {
+                        stage.sim().readdir(dir).expect("reading works");
+                    }
+                });
+            }
+        });
+        let reads = stage.sim().disk().counts().reads - before;
+        stage.leave(seed);
+        reads
+    }
+    explore("reading_cold", |seed| {
+        let alone = reads_of(1, seed);
+        assert!(alone > 0, "nothing is read");
+        assert_eq!(reads_of(3, seed), alone);
+    });
+}
+
 /// Whoever waits is told, and what was promised before is there.
 #[test]
 fn shutdowns_and_failing_disks() {
