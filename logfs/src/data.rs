@@ -263,7 +263,7 @@ impl<E: Env> LogFs<E> {
 
     /// Gives up what was placed in a range.
     pub(crate) fn drop_placed(&self, state: &mut State, block: u64, end: u64) {
-        for piece in state.placed.remove(block, end) {
+        while let Some(piece) = state.placed.remove_first(block, end) {
             if !piece.in_place {
                 self.space.release(&[(piece.start, piece.len)]);
             }

@@ -4,7 +4,7 @@
 use crate::LogFs;
 use crate::inode::State;
 use crate::overwrite::Neighbours;
-use crate::tree::{Leaf, Tree, decode};
+use crate::tree::{Leaf, Tree};
 use crate::tx::Tx;
 use bento_api::{Env, Errno, Result};
 use logfs_format::le::Le64;
@@ -107,7 +107,7 @@ impl Place {
             }),
             Place::Leaf(leaf) => Ok(Neighbours {
                 extents: extents_of(leaf)?,
-                is_first: leaf.is_first,
+                is_first: leaf.low.is_none(),
                 high: leaf.high,
             }),
         }
@@ -172,20 +172,17 @@ pub(crate) fn at_or_after<E: Env>(
         return checked(fs, state, *extent).map(Some);
     }
     // Where the leaf begins behind the block, one that is in another leaf may reach as far as here.
-    let is_known_before = before.is_some() || leaf.is_first;
+    let is_known_before = before.is_some() || leaf.low.is_none();
     let behind = extents.get(index).filter(|extent| !starts_before(extent));
     if let Some(extent) = behind.filter(|_| is_known_before) {
         return checked(fs, state, *extent).map(Some);
     }
-    if let Some(record) = tree.seek_back(fs, file_block)? {
-        let extent: Extent = decode(&record)?;
-        if extent.end() > file_block {
-            return checked(fs, state, extent).map(Some);
-        }
+    let before: Option<Extent> = tree.seek_back(fs, file_block)?;
+    if let Some(extent) = before.filter(|extent| extent.end() > file_block) {
+        return checked(fs, state, extent).map(Some);
     }
-    let next = tree.seek(fs, file_block)?;
-    next.map(|record| checked(fs, state, decode(&record)?))
-        .transpose()
+    let next: Option<Extent> = tree.seek(fs, file_block)?;
+    next.map(|extent| checked(fs, state, extent)).transpose()
 }
 
 /// The last extent that starts at or before a file block.
@@ -201,7 +198,7 @@ fn at_or_before<E: Env>(fs: &LogFs<E>, state: &State, file_block: u64) -> Result
     }
     tree_of(state)?
         .seek_back(fs, file_block)?
-        .map(|record| checked(fs, state, decode(&record)?))
+        .map(|extent| checked(fs, state, extent))
         .transpose()
 }
 

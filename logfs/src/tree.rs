@@ -10,7 +10,9 @@ use crate::tx::Tx;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{Env, Errno, Result};
+use bytemuck::Pod;
 use core::ops::Range;
+use logfs_format::le::Le64;
 use logfs_format::tree::{BRANCHES_PER_NODE, Branch, MAX_LEVEL, leaf_capacity};
 use logfs_format::{BlockHeader, BlockKind, HEADER_BYTES, block};
 
@@ -43,13 +45,22 @@ pub(crate) struct Leaf {
     record_bytes: usize,
     /// How many records it has.
     pub(crate) count: usize,
-    /// No leaf is before it.
-    pub(crate) is_first: bool,
+    /// The first key that belongs to it, unless no leaf is before it.
+    pub(crate) low: Option<u64>,
     /// The first key that belongs to the leaf behind it, if there is one.
     pub(crate) high: Option<u64>,
 }
 
 impl Leaf {
+    fn node(&self) -> Result<Node<'_>> {
+        Ok(Node {
+            level: 0,
+            count: self.count,
+            bytes: self.records()?,
+            record_bytes: self.record_bytes,
+        })
+    }
+
     /// All its records.
     pub(crate) fn records(&self) -> Result<&[u8]> {
         let end = HEADER_BYTES + self.count * self.record_bytes;
@@ -82,6 +93,12 @@ impl Node<'_> {
         self.bytes.get(start..start + self.record_bytes)
     }
 
+    /// A record, if there are so many, as a structure.
+    fn record_of<T: Pod>(&self, index: usize) -> Option<T> {
+        let record = self.record(index).filter(|_| index < self.count)?;
+        block::view(record, 0).copied()
+    }
+
     fn key(&self, index: usize) -> u64 {
         self.record(index).map_or(u64::MAX, key_of)
     }
@@ -100,14 +117,15 @@ impl Node<'_> {
         low
     }
 
+    /// The first record whose key is above `key`.
+    fn upper_bound(&self, key: u64) -> usize {
+        key.checked_add(1)
+            .map_or(self.count, |next| self.lower_bound(next))
+    }
+
     /// The branch to follow for `key`: the last one whose key is not above it.
     fn branch(&self, key: u64) -> usize {
-        let above = if key == u64::MAX {
-            self.count
-        } else {
-            self.lower_bound(key + 1)
-        };
-        above.saturating_sub(1)
+        self.upper_bound(key).saturating_sub(1)
     }
 
     fn child(&self, index: usize) -> Option<u64> {
@@ -229,62 +247,40 @@ impl Tree {
     }
 
     /// The first record whose key is not below `key`.
-    pub(crate) fn seek<E: Env>(&self, fs: &LogFs<E>, mut key: u64) -> Result<Option<Vec<u8>>> {
-        loop {
-            if self.root == 0 {
-                return Ok(None);
+    pub(crate) fn seek<T: Pod, E: Env>(&self, fs: &LogFs<E>, mut key: u64) -> Result<Option<T>> {
+        while let Some(leaf) = self.leaf(fs, key)? {
+            let node = leaf.node()?;
+            if let Some(record) = node.record_of(node.lower_bound(key)) {
+                return Ok(Some(record));
             }
-            let mut path = self.descend(fs, key)?;
-            let Some(leaf) = path.pop() else {
-                return Ok(None);
-            };
-            let node = self.node(fs, leaf.address, &leaf.page)?;
-            if leaf.index < node.count {
-                return Ok(node.record(leaf.index).map(<[u8]>::to_vec));
-            }
-            // Behind the end of this leaf: go on at the closest branch to the right.
-            let mut next = None;
-            while let (None, Some(step)) = (next, path.pop()) {
-                let node = self.node(fs, step.address, &step.page)?;
-                next = (step.index + 1 < node.count).then(|| node.key(step.index + 1));
-            }
-            match next {
+            match leaf.high {
                 None => return Ok(None),
                 Some(next) if next > key => key = next,
                 Some(_) => return Err(self.disorder(fs)),
             }
         }
+        Ok(None)
     }
 
     /// The last record whose key is not above `key`.
-    pub(crate) fn seek_back<E: Env>(&self, fs: &LogFs<E>, mut key: u64) -> Result<Option<Vec<u8>>> {
-        loop {
-            if self.root == 0 {
-                return Ok(None);
+    pub(crate) fn seek_back<T: Pod, E: Env>(
+        &self,
+        fs: &LogFs<E>,
+        mut key: u64,
+    ) -> Result<Option<T>> {
+        while let Some(leaf) = self.leaf(fs, key)? {
+            let node = leaf.node()?;
+            let before = node.upper_bound(key).checked_sub(1);
+            if let Some(record) = before.and_then(|index| node.record_of(index)) {
+                return Ok(Some(record));
             }
-            let mut path = self.descend(fs, key)?;
-            let Some(leaf) = path.pop() else {
-                return Ok(None);
-            };
-            let node = self.node(fs, leaf.address, &leaf.page)?;
-            if leaf.index < node.count && node.key(leaf.index) == key {
-                return Ok(node.record(leaf.index).map(<[u8]>::to_vec));
-            }
-            if leaf.index > 0 {
-                return Ok(node.record(leaf.index - 1).map(<[u8]>::to_vec));
-            }
-            // Before the start of this leaf: go on below the branch that led here.
-            let mut below = None;
-            while let (None, Some(step)) = (below, path.pop()) {
-                let node = self.node(fs, step.address, &step.page)?;
-                below = (step.index > 0).then(|| node.key(step.index));
-            }
-            match below.map(|branch| branch.checked_sub(1)) {
+            match leaf.low.map(|low| low.checked_sub(1)) {
                 None => return Ok(None),
                 Some(Some(before)) if before < key => key = before,
                 Some(_) => return Err(self.disorder(fs)),
             }
         }
+        Ok(None)
     }
 
     fn disorder<E: Env>(&self, fs: &LogFs<E>) -> Errno {
@@ -299,7 +295,7 @@ impl Tree {
             return Ok(None);
         }
         let (mut address, mut level_wanted) = (self.root, None);
-        let (mut is_first, mut high) = (true, None);
+        let (mut low, mut high) = (None, None);
         loop {
             let page = fs.cache.read(address, self.kind)?;
             let node = self.node_below(fs, address, &page, level_wanted)?;
@@ -310,12 +306,14 @@ impl Tree {
                     page,
                     record_bytes: self.record_bytes,
                     count,
-                    is_first,
+                    low,
                     high,
                 }));
             }
             let index = node.branch(key);
-            is_first &= index == 0;
+            if index > 0 {
+                low = Some(node.key(index));
+            }
             if index + 1 < node.count {
                 high = Some(node.key(index + 1));
             }
@@ -333,13 +331,7 @@ impl Tree {
         range: (usize, usize),
         records: &[u8],
     ) -> Result<()> {
-        let node = Node {
-            level: 0,
-            count: leaf.count,
-            bytes: leaf.records()?,
-            record_bytes: leaf.record_bytes,
-        };
-        let edit = node.edit(range, records);
+        let edit = leaf.node()?.edit(range, records);
         let address = leaf.address;
         drop(leaf);
         self.apply(tx, address, &edit)
@@ -507,10 +499,10 @@ impl Tree {
     /// Frees every node. The records' meaning is the caller's.
     pub(crate) fn clear<E: Env>(&mut self, fs: &LogFs<E>, tx: &Tx<'_, E>) -> Result<()> {
         while self.root != 0 {
-            let Some(record) = self.seek(fs, 0)? else {
+            let Some(key) = self.seek::<Le64, E>(fs, 0)? else {
                 break;
             };
-            self.drop_leaf(fs, tx, key_of(&record))?;
+            self.drop_leaf(fs, tx, key.get())?;
         }
         Ok(())
     }
@@ -573,9 +565,4 @@ impl Tree {
         self.grown_blocks -= 1;
         fs.space.free(tx, &mut [(address, 1)], true)
     }
-}
-
-/// A record as a structure.
-pub(crate) fn decode<T: bytemuck::Pod>(record: &[u8]) -> Result<T> {
-    block::view(record, 0).copied().ok_or(Errno::EUCLEAN)
 }

@@ -150,10 +150,11 @@ impl<E: Env> LogFs<E> {
         parts: &[Written<'_>],
         mut at: Progress,
     ) -> Result<Progress> {
+        let parts_left = parts.len() - at.part.min(parts.len());
         let mut batch = Batch {
-            pieces: Vec::new(),
-            gone: Vec::new(),
-            left_segments: Vec::new(),
+            pieces: Vec::with_capacity(parts_left),
+            gone: Vec::with_capacity(parts_left),
+            left_segments: Vec::with_capacity(parts_left),
             blocks: 0,
             runs: 0,
             unmap: UNMAP_EXTENTS_MAX,
@@ -198,16 +199,12 @@ impl<E: Env> LogFs<E> {
         batch: &mut Batch<'w>,
     ) -> Result<u64> {
         let first = part.offset_bytes / BLOCK;
-        let mut pieces = state.placed.remove(from, until).into_iter();
-        while let Some(piece) = pieces.next() {
+        while let Some(piece) = state.placed.remove_first(from, until) {
             let stopped = match batch.is_first || batch.has_room(tx) {
                 true => self.map_piece(tx, state, piece, batch),
                 false => Ok(piece.file_block),
             };
-            let stopped = stopped.inspect_err(|_| {
-                state.placed.insert(piece);
-                pieces.by_ref().for_each(|it| state.placed.insert(it));
-            })?;
+            let stopped = stopped.inspect_err(|_| state.placed.insert(piece))?;
             batch.is_first = false;
             batch.unmap = NEXT_UNMAP_MAX;
             let done = (stopped - piece.file_block) as u32;
@@ -218,13 +215,7 @@ impl<E: Env> LogFs<E> {
             }
             if stopped < piece.end() {
                 // Too much for one transaction: the rest waits for the next.
-                state.placed.insert(Piece {
-                    file_block: stopped,
-                    start: piece.start + u64::from(done),
-                    len: piece.len - done,
-                    ..piece
-                });
-                pieces.for_each(|piece| state.placed.insert(piece));
+                state.placed.insert(piece.part(stopped, piece.end()));
                 return Ok(stopped);
             }
         }
@@ -276,18 +267,21 @@ impl<E: Env> LogFs<E> {
             let Some((first, _)) = pieces.first() else {
                 continue;
             };
-            let sums: Vec<u32> = pieces.iter().flat_map(|(_, sums)| *sums).copied().collect();
-            let entries: Vec<_> = pieces
-                .iter()
-                .flat_map(|(piece, sums)| entries_of(owner, piece.file_block, piece.len, sums))
-                .collect();
-            let run = (first.start, entries.len() as u32);
+            let blocks: u32 = pieces.iter().map(|(piece, _)| piece.len).sum();
+            let mut sums = Vec::with_capacity(blocks as usize);
+            let mut entries = Vec::with_capacity(blocks as usize);
+            for (piece, piece_sums) in pieces {
+                sums.extend_from_slice(piece_sums);
+                let new = entries_of(owner, piece.file_block, piece.len, piece_sums);
+                entries.extend(new);
+            }
+            let run = (first.start, blocks);
             if first.in_place {
                 self.space.write_summaries(tx, run, &entries)?;
             } else {
                 self.space.commit_data(tx, run, tx.sequence(), &entries)?;
             }
-            state.add_blocks(entries.len() as i64);
+            state.add_blocks(blocks.into());
             tx.claim(first.start, sums);
         }
         Ok(())

@@ -79,10 +79,12 @@ pub struct Entries<'a> {
 
 /// All entries of a directory block.
 pub fn entries(block: &[u8]) -> Entries<'_> {
-    Entries {
-        block,
-        offset: HEADER_BYTES,
-    }
+    entries_from(block, HEADER_BYTES)
+}
+
+/// The entries of a directory block from the one on that starts at a byte offset.
+pub fn entries_from(block: &[u8], offset: usize) -> Entries<'_> {
+    Entries { block, offset }
 }
 
 impl<'a> Iterator for Entries<'a> {

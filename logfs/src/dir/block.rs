@@ -68,8 +68,14 @@ struct Room {
     giver: Option<(usize, usize)>,
 }
 
-fn find_room(page: &Page, need: usize) -> core::result::Result<Option<Room>, Fault> {
-    for entry in dir::entries(page.bytes()) {
+/// Looks for room behind the entries before `packed`, which have none to give, and tells how far that
+/// holds.
+fn find_room(
+    page: &Page,
+    packed: &mut usize,
+    need: usize,
+) -> core::result::Result<Option<Room>, Fault> {
+    for entry in dir::entries_from(page.bytes(), *packed) {
         let entry = entry.map_err(Fault::Malformed)?;
         let taken = match entry.ino {
             0 => 0,
@@ -83,22 +89,26 @@ fn find_room(page: &Page, need: usize) -> core::result::Result<Option<Room>, Fau
                 giver: (taken > 0).then_some((entry.offset, taken)),
             }));
         }
+        if bytes < ENTRY_BYTES_MIN && *packed == entry.offset {
+            *packed += entry.entry_bytes;
+        }
     }
     Ok(None)
 }
 
-/// Adds an entry if there is room for it, and returns its offset. (The page of a block that is about
+/// Adds an entry if there is room for it, and returns its offset. Entries before `packed`, which is
+/// moved on, have no room for any other. (The page of a block that is about
 /// to be written is let go before, here and below: while somebody holds it, writing copies it.)
 pub(super) fn insert<E: Env>(
     tx: &Tx<'_, E>,
-    address: u64,
-    page: Arc<Page>,
+    (address, page): (u64, Arc<Page>),
+    packed: &mut usize,
     name: &[u8],
     ino: u64,
     dirent_type: u8,
 ) -> core::result::Result<Option<usize>, Fault> {
     let need = entry_bytes(name.len());
-    let Some(room) = find_room(&page, need)? else {
+    let Some(room) = find_room(&page, packed, need)? else {
         return Ok(None);
     };
     drop(page);
@@ -123,19 +133,19 @@ pub(super) fn insert<E: Env>(
     Ok(Some(room.offset))
 }
 
-/// Makes an entry free space and joins it with what is free before and behind it. Returns whether
-/// the block has no entries left.
+/// Makes an entry free space and joins it with what is free before and behind it. Returns where that
+/// starts, or nothing if the block has no entries left.
 pub(super) fn remove<E: Env>(
     tx: &Tx<'_, E>,
     address: u64,
     page: Arc<Page>,
     offset: usize,
-) -> core::result::Result<bool, Fault> {
+) -> core::result::Result<Option<usize>, Fault> {
     let (start, bytes) = freed_by(&page, offset)?;
     drop(page);
     let free = head(0, bytes, 0, 0);
     write(tx, address, start, bytemuck::bytes_of(&free))?;
-    Ok(bytes == BLOCK_BYTES - HEADER_BYTES)
+    Ok((bytes < BLOCK_BYTES - HEADER_BYTES).then_some(start))
 }
 
 /// The free space, as offset and length, that there will be when an entry has gone.

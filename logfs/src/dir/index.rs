@@ -4,7 +4,7 @@ use super::{Found, malformed, read_block, span_blocks, split_position};
 use crate::LogFs;
 use crate::extent;
 use crate::inode::State;
-use crate::tree::{Tree, decode};
+use crate::tree::Tree;
 use crate::tx::Tx;
 use bento_api::{Env, Result};
 use logfs_format::BlockKind;
@@ -37,8 +37,7 @@ pub(super) fn lookup<E: Env>(fs: &LogFs<E>, state: &State, name: &[u8]) -> Resul
     let hash = hash_name(fs.hash_key, name);
     let tree = tree_of(state);
     let mut from = index_key(hash, 0);
-    while let Some(record) = tree.seek(fs, from)? {
-        let key: Le64 = decode(&record)?;
+    while let Some(key) = tree.seek::<Le64, E>(fs, from)? {
         let key = key.get();
         if (key >> 32) as u32 != hash {
             return Ok(None);

@@ -13,7 +13,7 @@ use crate::tx::Tx;
 use alloc::sync::Arc;
 use bento_api::{DirEntry, Env, Errno, FileKind, Ino, Result};
 use logfs_format::dir::{self, ENTRY_ALIGN, MAX_DIR_BLOCKS};
-use logfs_format::{BLOCK_BYTES, BlockHeader, BlockKind, Extent};
+use logfs_format::{BLOCK_BYTES, BlockHeader, BlockKind, Extent, HEADER_BYTES};
 
 use crate::cache::Page;
 
@@ -131,20 +131,25 @@ fn place<E: Env>(
         .map(|&block| u64::from(block))
         .chain(last);
     for file_block in candidates.collect::<alloc::vec::Vec<_>>() {
-        let Ok((address, page)) = read_block(fs, state, file_block) else {
+        let Ok(block) = read_block(fs, state, file_block) else {
             continue;
         };
-        let placed = block::insert(tx, address, page, name, ino, dirent_type)
+        let known = state.packed.filter(|(packed, _)| *packed == file_block);
+        let mut packed = known.map_or(HEADER_BYTES, |(_, offset)| offset);
+        let placed = block::insert(tx, block, &mut packed, name, ino, dirent_type)
             .map_err(|fault| fault.report(fs, state, file_block))?;
         if let Some(offset) = placed {
+            state.packed = Some((file_block, packed));
             return Ok(position(file_block, offset));
         }
         state.roomy.retain(|&block| u64::from(block) != file_block);
     }
     let file_block = append_block(fs, tx, state)?;
-    let (address, page) = read_block(fs, state, file_block)?;
-    let placed = block::insert(tx, address, page, name, ino, dirent_type)
+    let block = read_block(fs, state, file_block)?;
+    let mut packed = HEADER_BYTES;
+    let placed = block::insert(tx, block, &mut packed, name, ino, dirent_type)
         .map_err(|fault| fault.report(fs, state, file_block))?;
+    state.packed = Some((file_block, packed));
     placed
         .map(|offset| position(file_block, offset))
         .ok_or(Errno::EUCLEAN)
@@ -191,15 +196,18 @@ pub(crate) fn remove<E: Env>(
 ) -> Result<()> {
     let (file_block, offset) = split_position(found.position);
     let (address, page) = read_block(fs, state, file_block)?;
-    let is_empty = block::remove(tx, address, page, offset)
+    let free_from = block::remove(tx, address, page, offset)
         .map_err(|fault| fault.report(fs, state, file_block))?;
     if state.disk.dir_index.get() != 0 {
         index::remove(fs, tx, state, name, found.position)?;
     }
     let entries = state.disk.dir_entries.get().saturating_sub(1);
     state.disk.dir_entries.set(entries);
-    if is_empty {
+    let Some(free_from) = free_from else {
         return drop_block(fs, tx, state, file_block);
+    };
+    if let Some((_, packed)) = state.packed.as_mut().filter(|(it, _)| *it == file_block) {
+        *packed = free_from.min(*packed);
     }
     let block = file_block as u32;
     if state.roomy.len() < ROOMY_MAX && !state.roomy.contains(&block) {
@@ -216,6 +224,7 @@ fn drop_block<E: Env>(
     file_block: u64,
 ) -> Result<()> {
     state.roomy.retain(|&block| u64::from(block) != file_block);
+    state.packed = None;
     extent::remove(
         fs,
         tx,

@@ -58,6 +58,8 @@ pub(crate) struct State {
     pub(crate) orphan: Option<(u64, u32)>,
     /// Directories: blocks that had room when last looked at, lowest first.
     pub(crate) roomy: Vec<u32>,
+    /// Directories: a block, and an entry's offset in it before which no entry has room to give.
+    pub(crate) packed: Option<(u64, usize)>,
 }
 
 /// For reading an inode.
@@ -116,6 +118,7 @@ impl State {
             placed: Placed::default(),
             orphan: None,
             roomy: Vec::new(),
+            packed: None,
         }
     }
 
@@ -302,11 +305,7 @@ impl<E: Env> LogFs<E> {
         let mut state = inode.write();
         let promised = state.delayed.remove(0, u64::MAX);
         self.space.unreserve_data(promised);
-        for piece in state.placed.remove(0, u64::MAX) {
-            if !piece.in_place {
-                self.space.release(&[(piece.start, piece.len)]);
-            }
-        }
+        self.drop_placed(&mut state, 0, u64::MAX);
     }
 
     /// Reads an inode from its block and checks what can be checked without following it. `ESTALE`

@@ -111,6 +111,16 @@ impl Piece {
     pub(crate) fn end(&self) -> u64 {
         self.file_block + u64::from(self.len)
     }
+
+    /// The part of it from one file block to before another.
+    pub(crate) fn part(&self, from: u64, to: u64) -> Piece {
+        Piece {
+            file_block: from,
+            start: self.start + (from - self.file_block),
+            len: (to - from) as u32,
+            ..*self
+        }
+    }
 }
 
 /// Runs of file blocks that have an address and are being written.
@@ -146,34 +156,24 @@ impl Placed {
             .or_else(|| self.pieces.range(block..).next().map(|(_, piece)| *piece))
     }
 
-    /// Removes a range and returns its pieces in order.
-    pub(crate) fn remove(&mut self, start: u64, end: u64) -> Vec<Piece> {
-        let mut taken = Vec::new();
-        let mut at = start;
-        loop {
-            let Some(piece) = self.at_or_after(at).filter(|p| p.file_block < end) else {
-                return taken;
-            };
-            let piece_end = piece.end();
-            self.pieces.remove(&piece.file_block);
-            let part = |from: u64, to: u64| Piece {
-                file_block: from,
-                start: piece.start + (from - piece.file_block),
-                len: (to - from) as u32,
-                in_place: piece.in_place,
-            };
-            if piece.file_block < start {
-                self.insert(part(piece.file_block, start));
-            }
-            if piece_end > end {
-                self.insert(part(end, piece_end));
-            }
-            taken.push(part(piece.file_block.max(start), piece_end.min(end)));
-            at = piece_end;
-            if at >= end {
-                return taken;
-            }
+    /// Removes the first piece of a range, or what of it lies there.
+    pub(crate) fn remove_first(&mut self, start: u64, end: u64) -> Option<Piece> {
+        if start >= end {
+            return None;
         }
+        // Nearly always a piece is removed as it was inserted.
+        let first = self.pieces.remove(&start).or_else(|| {
+            let found = self.at_or_after(start).filter(|p| p.file_block < end)?;
+            self.pieces.remove(&found.file_block)
+        });
+        let piece = first?;
+        if piece.file_block < start {
+            self.insert(piece.part(piece.file_block, start));
+        }
+        if piece.end() > end {
+            self.insert(piece.part(end, piece.end()));
+        }
+        Some(piece.part(piece.file_block.max(start), piece.end().min(end)))
     }
 }
 
@@ -191,6 +191,7 @@ mod tests {
         assert_eq!(delayed.missing(5, 50), [(5, 10), (40, 50)]);
         assert_eq!(delayed.remove(15, 35), 15);
         assert_eq!(delayed.at_or_after(15), Some((35, 40, false)));
+        assert_eq!(delayed.remove(10, 10), 0);
         assert_eq!(delayed.promised(), 5);
         assert_eq!(delayed.remove(0, u64::MAX), 5);
         assert!(delayed.ranges.is_empty());
@@ -211,9 +212,11 @@ mod tests {
             len: 10,
             in_place: false,
         });
-        let taken = placed.remove(15, 25);
+        let remove = |placed: &mut Placed, start: u64, end: u64| -> Vec<Piece> {
+            core::iter::from_fn(|| placed.remove_first(start, end)).collect()
+        };
         assert_eq!(
-            taken,
+            remove(&mut placed, 15, 25),
             [
                 Piece {
                     file_block: 15,
@@ -230,6 +233,7 @@ mod tests {
             ]
         );
         assert_eq!(placed.blocks(), 10);
-        assert_eq!(placed.remove(0, 100).len(), 2);
+        assert_eq!(placed.remove_first(10, 10), None);
+        assert_eq!(remove(&mut placed, 0, 100).len(), 2);
     }
 }
