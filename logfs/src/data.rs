@@ -137,6 +137,7 @@ impl<E: Env> LogFs<E> {
     }
 
     pub(crate) fn reserve_range(&self, ino: Ino, offset: u64, len: u64) -> Result<Mapping> {
+        self.note_use();
         self.reporter.check_writable()?;
         let inode = self.inode(ino)?;
         let (block, end) = blocks_of(offset, len)?;
@@ -263,7 +264,9 @@ impl<E: Env> LogFs<E> {
 
     /// Gives up what was placed in a range.
     pub(crate) fn drop_placed(&self, state: &mut State, block: u64, end: u64) {
-        while let Some(piece) = state.placed.remove_first(block, end) {
+        while state.placed.is_any_in(block, end)
+            && let Some(piece) = state.placed.remove_first(block, end)
+        {
             if !piece.in_place {
                 self.space.release(&[(piece.start, piece.len)]);
             }

@@ -55,6 +55,7 @@ mod orphan;
 mod overwrite;
 pub mod recovery;
 mod rename;
+mod shrink;
 mod space;
 mod tree;
 mod tx;

@@ -14,6 +14,7 @@ mod changes;
 mod page;
 
 use crate::corrupt::Reporter;
+use crate::shrink::shrink;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{Device, Env, Errno, Mutex, ReadRequest, Result};
@@ -498,6 +499,7 @@ impl<E: Env> Cache<E> {
                 keep
             });
             shard.drops += u64::from(before > budget);
+            shrink(&mut shard.map);
             dropped += before - budget;
             if dropped >= count {
                 break;

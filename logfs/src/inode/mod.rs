@@ -12,6 +12,7 @@ mod attr;
 mod pending;
 
 use crate::LogFs;
+use crate::shrink::shrink;
 use crate::tx::Tx;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -284,6 +285,7 @@ impl<E: Env> LogFs<E> {
         {
             self.drop_promises(&inode);
             shard.inodes.remove(&ino.0);
+            shrink(&mut shard.inodes);
             let (changed, data_changed) = shard.left;
             shard.left = (
                 changed.max(inode.last_change(false)),

@@ -156,6 +156,12 @@ impl Placed {
             .or_else(|| self.pieces.range(block..).next().map(|(_, piece)| *piece))
     }
 
+    /// Whether anything is placed in a range.
+    pub(crate) fn is_any_in(&self, start: u64, end: u64) -> bool {
+        let last = self.pieces.range(..end).next_back();
+        last.is_some_and(|(_, piece)| piece.end() > start)
+    }
+
     /// Removes the first piece of a range, or what of it lies there.
     pub(crate) fn remove_first(&mut self, start: u64, end: u64) -> Option<Piece> {
         if start >= end {
@@ -234,6 +240,7 @@ mod tests {
         );
         assert_eq!(placed.blocks(), 10);
         assert_eq!(placed.remove_first(10, 10), None);
+        assert!(placed.is_any_in(14, 15) && !placed.is_any_in(15, 25) && placed.is_any_in(0, 26));
         assert_eq!(remove(&mut placed, 0, 100).len(), 2);
     }
 }

@@ -3,7 +3,7 @@
 
 use bento_api::{Errno, FileKind, FileSystem, RenameFlags, SetXattr};
 use bento_sim::{Sim, SimDisk};
-use logfs_format::{InoAddress, InodeBlockHead};
+use logfs_format::{BLOCK_BYTES, InoAddress, InodeBlockHead};
 use logfs_tests::{Mounted, formatted_with, fresh};
 
 const MIB: u64 = 1 << 20;
@@ -67,6 +67,44 @@ fn a_large_directory_is_found_read_and_emptied() {
     sim.rmdir(b"/d").unwrap();
     sim.remount().unwrap();
     assert!(sim.readdir(b"/").unwrap().is_empty());
+}
+
+/// A block that was full is looked through again from where a name has gone.
+#[test]
+fn names_take_the_places_of_those_that_have_gone() {
+    let sim = fresh(64 * MIB);
+    sim.mkdir(b"/dir", 0o755).unwrap();
+    let size = || sim.stat(b"/dir").unwrap().size_bytes;
+    // What it knows of the directory it forgets with it.
+    let dir = sim.stat(b"/dir").unwrap().ino;
+    sim.fs().load(dir).unwrap();
+    let name = |number: u32| format!("/dir/name{number:04}").into_bytes();
+    let make = |number| sim.close(sim.create(&name(number), 0o644).unwrap());
+    let remove = |number| sim.unlink(&name(number)).unwrap();
+    let mut count = 0;
+    while size() <= BLOCK_BYTES as u64 {
+        make(count);
+        count += 1;
+    }
+    // The last one has begun another block.
+    count -= 1;
+    remove(count);
+    assert_eq!(size(), BLOCK_BYTES as u64);
+    for number in (0..count).rev().chain(0..count) {
+        remove(number);
+        make(number);
+        assert_eq!(size(), BLOCK_BYTES as u64, "name {number}");
+    }
+    for number in (0..count).step_by(3) {
+        (number..count.min(number + 2)).for_each(remove);
+        (number..count.min(number + 2)).rev().for_each(make);
+        assert_eq!(size(), BLOCK_BYTES as u64, "names from {number}");
+    }
+    (0..count).for_each(remove);
+    assert_eq!(size(), 0);
+    make(0);
+    assert_eq!(size(), BLOCK_BYTES as u64);
+    sim.fs().forget(dir);
 }
 
 #[test]

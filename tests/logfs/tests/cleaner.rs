@@ -109,6 +109,23 @@ fn a_churned_disk_gets_clean_segments_and_keeps_its_contents() {
     }
 }
 
+/// A buffered write is nothing but a reservation until it is written back.
+#[test]
+fn cleaning_waits_while_files_are_written() {
+    let sim = fresh(64 * MIB);
+    churned(&sim, 5);
+    let file = sim.create(b"/log", 0o644).unwrap();
+    let ino = sim.stat(b"/log").unwrap().ino;
+    let step = || sim.fs().clean(&mut Vec::new());
+    assert!((1..u64::MAX).contains(&step()), "the disk was just used");
+    assert_eq!(step(), 0, "nobody uses the disk");
+    sim.fs().reserve(ino, 0, BLOCK).unwrap();
+    assert!((1..u64::MAX).contains(&step()), "a file is written");
+    assert_eq!(step(), 0, "nobody uses the disk");
+    sim.fs().unreserve(ino, 0, BLOCK);
+    sim.close(file);
+}
+
 #[test]
 fn nothing_is_cleaned_on_a_disk_that_is_mostly_empty() {
     let sim = fresh(64 * MIB);
