@@ -1,6 +1,6 @@
 //! The report: tables and plots on one page that needs nothing from elsewhere.
 
-use super::plot;
+use super::plot::{self, Plot};
 use super::results::{REFERENCE, Results, Row, short};
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -23,7 +23,11 @@ pub(super) fn report(results: &Results) -> Result<String> {
     let groups = groups(&results.names());
     let rows = results.compared();
     let rows: Vec<_> = rows.into_iter().map(|name| (name, name)).collect();
-    let plot = plot::ratios(results, &rows)?;
+    let plot = plot::ratios(&Plot {
+        results,
+        rows: &rows,
+        shown: 0.1..10.0,
+    })?;
     let page = html! {
         (DOCTYPE)
         html lang="en" {

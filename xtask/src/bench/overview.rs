@@ -1,6 +1,6 @@
 //! The result in short: a table in Markdown and a plot of the rows that people ask for first.
 
-use super::plot;
+use super::plot::{self, Plot};
 use super::results::{OURS, REFERENCE, Results, Row, short};
 use anyhow::{Context, Result};
 use std::fs;
@@ -68,7 +68,12 @@ pub(super) fn write(results: &Results, dir: &Path) -> Result<()> {
         .filter(|(row, _)| results.find(row, OURS).is_some())
         .collect();
     write("overview.md", table(results, &measured))?;
-    write("overview.svg", plot::ratios(results, &measured)?)
+    let plot = plot::ratios(&Plot {
+        results,
+        rows: &measured,
+        shown: 0.4..4.0,
+    })?;
+    write("overview.svg", plot)
 }
 
 fn table(results: &Results, rows: &[(&str, &str)]) -> String {

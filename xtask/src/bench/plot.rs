@@ -14,9 +14,6 @@ const ROW_PX: u32 = 20;
 const NAMES_PX: u32 = 330;
 const BELOW_PX: u32 = 80;
 
-/// Ratios are shown within this; what is beyond stands at the edge.
-const RATIOS: Range<f64> = 0.1..10.0;
-
 /// Distinct also to those who see few colours (Okabe and Ito).
 const COLORS: [RGBColor; 6] = [
     RGBColor(213, 94, 0),
@@ -31,20 +28,34 @@ const GREY: RGBColor = RGBColor(150, 150, 150);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// For each of these rows, under the name given with it, how much better or worse than ext4 each file system is: a dot for each, ours
-/// the largest, on a line of its own.
-pub(super) fn ratios(results: &Results, rows: &[(&str, &str)]) -> Result<String> {
+/// A plot of some rows.
+pub(super) struct Plot<'a> {
+    pub(super) results: &'a Results,
+    /// The rows, and what they are called.
+    pub(super) rows: &'a [(&'a str, &'a str)],
+    /// Ratios are shown within this; what is beyond stands at the edge.
+    pub(super) shown: Range<f64>,
+}
+
+/// For each of the rows how much better or worse than ext4 each file system is: a dot for each, ours the
+/// largest, on a line with the row's name.
+pub(super) fn ratios(plot: &Plot<'_>) -> Result<String> {
     let mut svg = String::new();
-    let height_px = ROW_PX * rows.len() as u32 + BELOW_PX;
+    let height_px = ROW_PX * plot.rows.len() as u32 + BELOW_PX;
     let area = SVGBackend::with_string(&mut svg, (WIDTH_PX, height_px)).into_drawing_area();
-    draw(&area, results, rows).map_err(|error| anyhow!("cannot plot: {error}"))?;
+    draw(&area, plot).map_err(|error| anyhow!("cannot plot: {error}"))?;
     area.present()
         .map_err(|error| anyhow!("cannot plot: {error}"))?;
     drop(area);
     Ok(svg)
 }
 
-fn draw(area: &Area<'_>, results: &Results, rows: &[(&str, &str)]) -> Result<(), String> {
+fn draw(area: &Area<'_>, plot: &Plot<'_>) -> Result<(), String> {
+    let Plot {
+        results,
+        rows,
+        shown,
+    } = plot;
     let text = |error: &dyn Display| error.to_string();
     area.fill(&WHITE).map_err(|error| text(&error))?;
     let mut chart = ChartBuilder::on(area)
@@ -53,7 +64,7 @@ fn draw(area: &Area<'_>, results: &Results, rows: &[(&str, &str)]) -> Result<(),
         .x_label_area_size(40)
         .y_label_area_size(NAMES_PX)
         // The first row at the top.
-        .build_cartesian_2d(RATIOS.log_scale(), rows.len() as f64..0.0)
+        .build_cartesian_2d(shown.clone().log_scale(), rows.len() as f64..0.0)
         .map_err(|error| text(&error))?;
     chart
         .configure_mesh()
@@ -77,7 +88,7 @@ fn draw(area: &Area<'_>, results: &Results, rows: &[(&str, &str)]) -> Result<(),
         let size = if file_system == OURS { 6 } else { 4 };
         let dots = rows.iter().enumerate().filter_map(|(place, (row, _))| {
             let ratio = results.find(row, file_system)?.ratio_to_ext4?;
-            let shown = ratio.clamp(RATIOS.start, RATIOS.end);
+            let shown = ratio.clamp(shown.start, shown.end);
             Some(Circle::new(
                 (shown, place as f64 + 0.5),
                 size,
