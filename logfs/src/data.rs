@@ -262,7 +262,7 @@ impl<E: Env> LogFs<E> {
         Ok(Some(mapping(block, piece.end(), kind)))
     }
 
-    /// Gives up what was placed in a range.
+    /// Gives up what was placed in a range: nearly always that is nothing.
     pub(crate) fn drop_placed(&self, state: &mut State, block: u64, end: u64) {
         while state.placed.is_any_in(block, end)
             && let Some(piece) = state.placed.remove_first(block, end)

@@ -163,7 +163,8 @@ pub(crate) fn at_or_after<E: Env>(
         return Ok(None);
     };
     let extents = extents_of(&leaf)?;
-    // Of a damaged leaf, which is out of order, the search may find anything.
+    // One leaf nearly always knows both sides; where there is a hole that saves the second way down. Of a
+    // damaged leaf, which is out of order, the search may find anything.
     let starts_before = |extent: &Extent| extent.file_block.get() <= file_block;
     let index = extents.partition_point(starts_before);
     let before = index.checked_sub(1).and_then(|index| extents.get(index));

@@ -159,8 +159,8 @@ impl Node<'_> {
     }
 }
 
-/// A change to a node: how many records it has then, if that changes, and which bytes of its block give way to others;
-/// what stands behind them, up to `end`, follows.
+/// A change to a node: how many records it has then, if that changes, and which bytes of its block give
+/// way to others; what stands behind them, up to `end`, follows.
 struct Edit {
     count: Option<usize>,
     gone: Range<usize>,

@@ -37,7 +37,6 @@ pub(crate) struct Workload {
 }
 
 /// Which file systems a workload makes sense on.
-/// Which file systems a workload makes sense on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum On {
     FileSystems,

@@ -8,6 +8,7 @@
 //! - A block with `changes` or `committed` stays in the cache.
 //! - The first record of a block after each checkpoint's collection holds the whole block
 //!   (`whole_logged`), so that replay never builds on a home write that was torn.
+//! - A loader's lock is taken before any shard's, and alone is held while the device reads.
 
 mod ahead;
 mod changes;
