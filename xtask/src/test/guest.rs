@@ -57,7 +57,11 @@ pub(super) fn panics_stock(workspace: &Workspace) -> Result<Counts> {
     panics(workspace, Kernel::Stock, OPERATIONS_FEW)
 }
 
+/// What the script for panics uses.
+const PANICS_NEED: &[Dependency] = &[dependency("getfattr", "attr")];
+
 fn panics(workspace: &Workspace, kernel: Kernel, operations: &[&str]) -> Result<Counts> {
+    deps::need(PANICS_NEED)?;
     let machine = machine(workspace, kernel, &["faulty", "logfs", "memfs"], 3)?;
     let faulty = module(&machine, "faulty")?;
     let script = format!(
