@@ -8,20 +8,18 @@
 mod claims;
 mod images;
 mod reader;
+mod replay;
 
 use crate::journal::{self, Ring, Start};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use bento_api::{Device, Env, Errno, Level, ReadRequest, Result, WriteRequest};
-use claims::Claims;
 use core::fmt;
-use images::Images;
-use logfs_format::le::Le32;
-use logfs_format::log::{CHECKPOINT_BLOCKS, Item};
+use logfs_format::log::CHECKPOINT_BLOCKS;
 use logfs_format::{BLOCK_BYTES, Checkpoint, Fault, Superblock, block};
-use reader::{Reader, Record};
+use reader::Reader;
 
 /// No log gets this far: a number beyond it is damage, and must not overflow.
 const NUMBER_MAX: u64 = 1 << 62;
@@ -43,6 +41,8 @@ pub struct Recovered {
     /// Whether the last checkpoint was that of an unmount, with nothing after it.
     pub is_clean: bool,
     start: Start,
+    /// Position of the first record.
+    tail: u64,
 }
 
 impl Recovered {
@@ -91,44 +91,36 @@ pub fn read_log<E: Env>(env: &E, superblock: &Superblock) -> Result<Recovered> {
         );
         return Err(Errno::EUCLEAN);
     }
-    let mut reader = Reader::new(env, ring, superblock.header.uuid);
-    let records = scan(&mut reader, tail, first)?;
-    let durable = records
-        .iter()
-        .map(|record| record.durable_sequence)
-        .max()
-        .unwrap_or(0);
-    let mut images = Images::new(env, superblock);
-    let kept = count_valid(&mut reader, &mut images, &records, durable)?;
-    if kept < records.len() {
-        images = Images::new(env, superblock);
-        for record in records.iter().take(kept) {
-            apply(&mut reader, &mut images, record, |_, _| ())?;
-        }
-    }
-    let last = records.get(..kept).and_then(|kept| kept.last());
+    let replay::Replayed {
+        images,
+        found,
+        kept,
+        end,
+    } = replay::replay(env, superblock, tail, first)?;
     let flags = checkpoint.flags.get();
     Ok(Recovered {
         blocks: images.into_sealed(),
         transactions: kept as u64,
-        dropped: (records.len() - kept) as u64,
+        dropped: (found - kept) as u64,
         has_errors: flags & Checkpoint::ERRORS != 0,
         is_clean: flags & Checkpoint::CLEAN != 0 && kept == 0,
         start: Start {
             // Beyond any record that may still lie behind the last one that counts.
             sequence: match planted!(NumbersReused) {
                 true => first + kept as u64,
-                false => first + records.len() as u64 + ring.granules,
+                false => first + found as u64 + ring.granules,
             },
-            position: last.map_or(tail, |record| record.end_position),
+            position: end,
             checkpoint_number: checkpoint.number.get(),
         },
+        tail,
     })
 }
 
 /// Makes sure that the log ends where its records end: if a later record tells that the one which is
 /// missing was durable, that one is damaged, and what follows is lost to a mount: `EUCLEAN`. Looks at
-/// the whole log, but not if the last checkpoint is an unmount's and no record was started since.
+/// all of the log that no record was found in, but not if the last checkpoint is an unmount's and no
+/// record was started since.
 pub fn check_end<E: Env>(env: &E, superblock: &Superblock, recovered: &Recovered) -> Result<()> {
     let ring = Ring::new(superblock);
     let missing = recovered.start.sequence - ring.granules;
@@ -138,7 +130,7 @@ pub fn check_end<E: Env>(env: &E, superblock: &Superblock, recovered: &Recovered
     if recovered.is_clean && !next.check(&uuid, missing, ring.bytes()) {
         return Ok(());
     }
-    for position in 0..ring.granules {
+    for position in recovered.start.position..recovered.tail + ring.granules {
         let head = reader.head(position)?;
         let sequence = head.sequence.get();
         // What is in the log from earlier rounds has smaller numbers.
@@ -146,7 +138,7 @@ pub fn check_end<E: Env>(env: &E, superblock: &Superblock, recovered: &Recovered
             && sequence - missing <= ring.granules
             && head.durable_sequence.get() >= missing
             && reader
-                .record(position, sequence, position + ring.granules)?
+                .record(position, sequence, position + ring.granules, 0)?
                 .is_some()
         {
             env.log(
@@ -160,77 +152,6 @@ pub fn check_end<E: Env>(env: &E, superblock: &Superblock, recovered: &Recovered
         }
     }
     Ok(())
-}
-
-/// Finds the records that are whole.
-fn scan<E: Env>(reader: &mut Reader<'_, E>, tail: u64, first: u64) -> Result<Vec<Record>> {
-    let mut records: Vec<Record> = Vec::new();
-    let (mut position, mut sequence) = (tail, first);
-    let ring_end = tail + reader.granules();
-    while let Some(record) = reader.record(position, sequence, ring_end)? {
-        position = record.end_position;
-        sequence += 1;
-        records.push(record);
-    }
-    if planted!(ReplayStopsEarly) {
-        records.pop();
-    }
-    Ok(records)
-}
-
-/// How many records count: all up to `durable`, and of those behind as many as there are without one
-/// at the end whose data never arrived. Leaves all of them applied.
-fn count_valid<E: Env>(
-    reader: &mut Reader<'_, E>,
-    images: &mut Images<'_, E>,
-    records: &[Record],
-    durable: u64,
-) -> Result<usize> {
-    let mut claims = Claims::new(images.env(), images.layout());
-    let mut valid = 0;
-    for (index, record) in records.iter().enumerate() {
-        let segments = apply(reader, images, record, |block, checksums| {
-            if record.sequence > durable {
-                claims.add(block, checksums);
-            }
-        })?;
-        if claims.are_too_many() {
-            break;
-        }
-        if claims.hold(images, &segments)? {
-            valid = index + 1;
-        }
-    }
-    Ok(valid)
-}
-
-/// Applies a record to the images and passes its claims on. Returns the segments whose headers it
-/// changes.
-fn apply<E: Env>(
-    reader: &mut Reader<'_, E>,
-    images: &mut Images<'_, E>,
-    record: &Record,
-    mut claim: impl FnMut(u64, &[Le32]),
-) -> Result<BTreeSet<u64>> {
-    let mut segments = BTreeSet::new();
-    let body = reader.body(record)?;
-    for item in logfs_format::log::items(&body) {
-        match item.map_err(|_| Errno::EUCLEAN)? {
-            Item::Change {
-                block,
-                zero_first,
-                offset,
-                data,
-            } => {
-                images.change(block, zero_first, offset, data)?;
-                if let Some((segment, 0)) = images.layout().segment_of(block) {
-                    segments.insert(segment);
-                }
-            }
-            Item::Claim { block, checksums } => claim(block, checksums),
-        }
-    }
-    Ok(segments)
 }
 
 /// Gives up what the log holds and starts an empty one that a full check has to follow. For repair,

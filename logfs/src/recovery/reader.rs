@@ -19,6 +19,20 @@ pub(super) struct Record {
     len_bytes: usize,
     /// Where the next one starts.
     pub(super) end_position: u64,
+    /// What follows its head, as long as it is kept in memory.
+    body: Option<Vec<u8>>,
+}
+
+impl Record {
+    /// Byte position of what follows its head.
+    fn body_bytes(&self, granule_bytes: u64) -> u64 {
+        self.position * granule_bytes + RECORD_HEAD_BYTES as u64
+    }
+
+    /// Bytes that are kept in memory.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.body.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// Reads the ring through a window.
@@ -90,12 +104,13 @@ impl<'a, E: Env> Reader<'a, E> {
     }
 
     /// The record of a transaction at a position, if it is there and whole. It may not reach beyond
-    /// `limit`.
+    /// `limit`. Its body is kept if it has no more than `keep_bytes_max`.
     pub(super) fn record(
         &mut self,
         position: u64,
         sequence: u64,
         limit: u64,
+        keep_bytes_max: usize,
     ) -> Result<Option<Record>> {
         if position >= limit {
             return Ok(None);
@@ -106,12 +121,13 @@ impl<'a, E: Env> Reader<'a, E> {
             return Ok(None);
         }
         let len_bytes = head.len_bytes.get() as usize;
-        let record = Record {
+        let mut record = Record {
             sequence,
             durable_sequence: head.durable_sequence.get(),
             position,
             len_bytes,
             end_position: position + (len_bytes as u64).div_ceil(self.ring.granule_bytes),
+            body: None,
         };
         let unsummed = RecordHead {
             checksum: 0.into(),
@@ -119,13 +135,19 @@ impl<'a, E: Env> Reader<'a, E> {
         };
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(bytemuck::bytes_of(&unsummed));
-        self.each_part(&record, |part| hasher.update(part))?;
+        if len_bytes - RECORD_HEAD_BYTES <= keep_bytes_max {
+            let body = self.read_body(&record)?;
+            hasher.update(&body);
+            record.body = Some(body);
+        } else {
+            self.each_part(&record, |part| hasher.update(part))?;
+        }
         let is_whole = hasher.finalize() == head.checksum.get() || planted!(RecordsUnverified);
         Ok(is_whole.then_some(record))
     }
 
     fn each_part(&mut self, record: &Record, mut use_part: impl FnMut(&[u8])) -> Result<()> {
-        let mut at = record.position * self.ring.granule_bytes + RECORD_HEAD_BYTES as u64;
+        let mut at = record.body_bytes(self.ring.granule_bytes);
         let mut left = record.len_bytes - RECORD_HEAD_BYTES;
         let mut part = vec![0; left.min(WINDOW_BYTES)];
         while left > 0 {
@@ -141,13 +163,21 @@ impl<'a, E: Env> Reader<'a, E> {
         Ok(())
     }
 
-    /// What follows a record's head.
-    pub(super) fn body(&mut self, record: &Record) -> Result<Vec<u8>> {
+    fn read_body(&mut self, record: &Record) -> Result<Vec<u8>> {
         let mut body = Vec::new();
         let len = record.len_bytes - RECORD_HEAD_BYTES;
         body.try_reserve_exact(len)
             .map_err(|_| bento_api::Errno::ENOMEM)?;
-        self.each_part(record, |part| body.extend_from_slice(part))?;
+        body.resize(len, 0);
+        self.read(record.body_bytes(self.ring.granule_bytes), &mut body)?;
         Ok(body)
+    }
+
+    /// What follows a record's head. It is no longer kept.
+    pub(super) fn take_body(&mut self, record: &mut Record) -> Result<Vec<u8>> {
+        match record.body.take() {
+            Some(body) => Ok(body),
+            None => self.read_body(record),
+        }
     }
 }

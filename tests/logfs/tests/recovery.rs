@@ -185,6 +185,25 @@ fn a_log_of_broken_claims_is_read_a_bounded_number_of_times() {
     assert!(disk.counts().read_bytes < allowed, "{:?}", disk.counts());
 }
 
+/// And those of them twice that wait until they are known to be durable and don't fit in memory.
+#[test]
+fn a_log_whose_records_all_count_is_read_once() {
+    for (behind, rounds) in [(1, 1), (100, 1), (5000, 2)] {
+        let mut log = Log::new(with_small_log(512 * MIB));
+        let items = [log.header(5, Some(9)), log.header(6, None)];
+        while (log.records.len() as u64) < log.ring_bytes() - 32 * BLOCK {
+            log.append_behind(log.sequence.saturating_sub(behind), &items);
+        }
+        let disk = log.write();
+        let env = SimEnv::new(disk.clone(), 0);
+        let recovered = recovery::read_log(&env, &log.superblock).unwrap();
+        recovery::check_end(&env, &log.superblock, &recovered).unwrap();
+        assert_eq!(recovered.transactions, log.sequence - 1);
+        let allowed = rounds * log.ring_bytes() + MIB;
+        assert!(disk.counts().read_bytes < allowed, "{:?}", disk.counts());
+    }
+}
+
 #[test]
 fn a_log_of_empty_blocks_takes_a_bounded_amount_of_memory() {
     let mut log = Log::new(formatted(2 << 30));
