@@ -11,12 +11,13 @@ use crate::journal::Ring;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use bento_api::{Env, Errno, Result};
-use logfs_format::Superblock;
 use logfs_format::le::Le32;
-use logfs_format::log::Item;
+use logfs_format::log::{Item, LOG_IMAGES_MAX};
+use logfs_format::{BLOCK_BYTES, Superblock};
 
-/// Bytes of records that wait in memory until it is known whether they are durable.
-const WAITING_BYTES_MAX: usize = 4 << 20;
+/// Bytes of records that wait in memory until it is known whether they are durable: an eighth of what
+/// the blocks that they change may take.
+const WAITING_BYTES_MAX: usize = LOG_IMAGES_MAX * BLOCK_BYTES / 8;
 
 /// What the records make of the blocks.
 pub(super) struct Replayed<'a, E: Env> {

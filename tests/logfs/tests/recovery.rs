@@ -114,8 +114,12 @@ impl Log {
 }
 
 fn with_small_log(size_bytes: u64) -> SimDisk {
+    with_log(size_bytes, 2048)
+}
+
+fn with_log(size_bytes: u64, log_blocks: u64) -> SimDisk {
     let options = mkfs_logfs::Options {
-        log_blocks: Some(2048),
+        log_blocks: Some(log_blocks),
         ..Default::default()
     };
     formatted_with(size_bytes, &options)
@@ -188,8 +192,8 @@ fn a_log_of_broken_claims_is_read_a_bounded_number_of_times() {
 /// And those of them twice that wait until they are known to be durable and don't fit in memory.
 #[test]
 fn a_log_whose_records_all_count_is_read_once() {
-    for (behind, rounds) in [(1, 1), (100, 1), (5000, 2)] {
-        let mut log = Log::new(with_small_log(512 * MIB));
+    for (log_blocks, behind, rounds) in [(2048, 1, 1), (2048, 10_000, 1), (16_384, 10_000, 2)] {
+        let mut log = Log::new(with_log(512 * MIB, log_blocks));
         let items = [log.header(5, Some(9)), log.header(6, None)];
         while (log.records.len() as u64) < log.ring_bytes() - 32 * BLOCK {
             log.append_behind(log.sequence.saturating_sub(behind), &items);
