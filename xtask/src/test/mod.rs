@@ -125,6 +125,7 @@ const PARTS: &[Part] = &[
     part("stress-ext4", "stress on ext4: shows that the program works", Long, anywhere, stress::ext4),
     part("stress-uml", "threads in one tree of logfs, frozen and remounted, in the UML kernel", Long, has_logfs, stress::logfs_uml),
     part("cleaner-stock", "the segment cleaner in Debian's kernel on two CPUs; only if named", Asked, has_logfs, guest::cleaner_stock),
+    part("stress-stock", "threads in one tree of logfs in Debian's kernel on two CPUs; only if named", Asked, has_logfs, stress::logfs_stock),
     part("allocations", "allocations that fail under logfs, in the debug kernel; only if named", Asked, has_logfs, guest::allocations),
     part("hostile", "5000 damaged disks mounted and used in the debug kernel; only if named", Asked, has_logfs, hostile::logfs),
 ];

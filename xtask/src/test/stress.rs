@@ -54,7 +54,15 @@ pub(super) fn ext4(workspace: &Workspace) -> Result<Counts> {
 }
 
 pub(super) fn logfs_uml(workspace: &Workspace) -> Result<Counts> {
-    let subject = Subject::Logfs(Kernel::Uml);
+    logfs(workspace, Kernel::Uml)
+}
+
+pub(super) fn logfs_stock(workspace: &Workspace) -> Result<Counts> {
+    logfs(workspace, Kernel::Stock)
+}
+
+fn logfs(workspace: &Workspace, kernel: Kernel) -> Result<Counts> {
+    let subject = Subject::Logfs(kernel);
     let machine = subject.machine(workspace, TIME_LIMIT)?;
     let mut checks = Checks::default();
     stress(workspace, subject, &machine, &LOAD, &mut checks);
