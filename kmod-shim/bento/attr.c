@@ -40,10 +40,12 @@ static int bento_store_attr(struct inode *inode, struct bento_setattr *set)
 {
 	struct bento_inode *bi = bento_i(inode);
 	struct bento_attr attr;
-	int err = bento_icall(inode, setattr, set, &attr);
+	int err;
 
+	bento_lock_write(&bi->told);
+	err = bento_icall(inode, setattr, set, &attr);
 	if (err)
-		return err;
+		goto unlock;
 	bi->stored_size = attr.size_bytes;
 	if (set->valid & BENTO_SET_ATIME)
 		bi->stored_atime = (struct timespec64){ attr.atime.seconds,
@@ -55,7 +57,9 @@ static int bento_store_attr(struct inode *inode, struct bento_setattr *set)
 						attr.ctime.nanoseconds };
 	inode_set_ctime_to_ts(inode, bi->stored_ctime);
 	inode->i_blocks = attr.sectors;
-	return 0;
+unlock:
+	bento_unlock_write(&bi->told);
+	return err;
 }
 
 /* The mode alone, for access control lists. */

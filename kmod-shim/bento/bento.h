@@ -87,7 +87,11 @@ struct bento_inode {
 	bool sectors_stale;
 	/* Emptied since it was last closed after writing. */
 	bool emptied;
-	/* What the file system has; the VFS may be ahead. */
+	/*
+	 * What the file system has; the VFS may be ahead. The lock is held
+	 * while it is told: the last it hears is what stands here.
+	 */
+	struct bento_lock told;
 	u64 stored_size;
 	struct timespec64 stored_atime;
 	struct timespec64 stored_mtime;
@@ -97,6 +101,11 @@ struct bento_inode {
 	spinlock_t io_lock;
 	struct list_head io_done;
 	struct work_struct io_work;
+	/* Who waits for them and does the work itself; see bento_help_io. */
+	struct task_struct *io_helper;
+	/* Data writes through the page cache since the inode is in memory. */
+	u32 ios_begun;
+	u32 ios_ended;
 };
 
 static inline struct bento_inode *bento_i(const struct inode *inode)
@@ -228,6 +237,7 @@ void bento_unreserve(struct inode *inode, u64 start, u64 end);
 /* --- writeback.c --- */
 extern const struct address_space_operations bento_address_space_ops;
 void bento_io_work(struct work_struct *work);
+void bento_help_io(struct inode *inode);
 int bento_written(struct inode *inode, loff_t offset, u64 len, u64 size,
 		  const u32 *checksums, int result);
 

@@ -171,13 +171,24 @@ static int bento_mmap(struct file *file, struct vm_area_struct *vma)
 
 /* --- sync --- */
 
+static int bento_write_out(struct file *file, loff_t start, loff_t end)
+{
+	struct inode *inode = file_inode(file);
+	int err, wb_err;
+
+	err = filemap_fdatawrite_range(inode->i_mapping, start, end);
+	bento_help_io(inode);
+	wb_err = file_fdatawait_range(file, start, end);
+	return err ?: wb_err;
+}
+
 static int bento_do_fsync(struct file *file, loff_t start, loff_t end,
 			  int datasync)
 {
 	struct inode *inode = file_inode(file);
 	int err, wb_err;
 
-	err = file_write_and_wait_range(file, start, end);
+	err = bento_write_out(file, start, end);
 	if (err)
 		return err;
 	/* Times that only the VFS has; the data brought size and mtime along. */

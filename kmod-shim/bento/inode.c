@@ -52,6 +52,9 @@ struct inode *bento_alloc_inode(struct super_block *sb)
 	bi->sectors_stale = false;
 	bi->emptied = false;
 	bi->stored_size = 0;
+	bi->told = (struct bento_lock){};
+	bi->io_helper = NULL;
+	bi->ios_begun = bi->ios_ended = 0;
 	spin_lock_init(&bi->io_lock);
 	INIT_LIST_HEAD(&bi->io_done);
 	INIT_WORK(&bi->io_work, bento_io_work);
@@ -237,7 +240,7 @@ int bento_adopt_inode(struct inode *inode, const struct bento_attr *attr)
 
 /* --- lazily updated times --- */
 
-int bento_write_inode(struct inode *inode, struct writeback_control *wbc)
+static int bento_store_times(struct inode *inode)
 {
 	struct bento_inode *bi = bento_i(inode);
 	struct timespec64 atime = inode_get_atime(inode);
@@ -264,5 +267,16 @@ int bento_write_inode(struct inode *inode, struct writeback_control *wbc)
 	err = bento_icall(inode, setattr, &set, &attr);
 	if (!err)
 		bento_note_stored(inode, &attr);
+	return err;
+}
+
+int bento_write_inode(struct inode *inode, struct writeback_control *wbc)
+{
+	struct bento_inode *bi = bento_i(inode);
+	int err;
+
+	bento_lock_write(&bi->told);
+	err = bento_store_times(inode);
+	bento_unlock_write(&bi->told);
 	return err;
 }

@@ -44,6 +44,11 @@ static int bento_map_blocks(struct iomap_writepage_ctx *wpc,
 	return err;
 }
 
+static void bento_queue_io(struct bento_inode *bi)
+{
+	queue_work(bento_m(bi->vfs.i_sb)->io_wq, &bi->io_work);
+}
+
 static void bento_io_end(struct bio *bio)
 {
 	struct iomap_ioend *ioend = iomap_ioend_from_bio(bio);
@@ -52,14 +57,18 @@ static void bento_io_end(struct bio *bio)
 	unsigned long flags;
 
 	spin_lock_irqsave(&bi->io_lock, flags);
-	if (list_empty(&bi->io_done))
-		queue_work(bento_m(inode->i_sb)->io_wq, &bi->io_work);
+	if (bi->io_helper)
+		wake_up_process(bi->io_helper);
+	else if (list_empty(&bi->io_done))
+		bento_queue_io(bi);
 	list_add_tail(&ioend->io_list, &bi->io_done);
+	bi->ios_ended++;
 	spin_unlock_irqrestore(&bi->io_lock, flags);
 }
 
 static int bento_prepare_ioend(struct iomap_ioend *ioend, int status)
 {
+	struct bento_inode *bi = bento_i(ioend->io_inode);
 	struct bio *bio = &ioend->io_bio;
 	u64 len = bio->bi_iter.bi_size;
 	struct bento_io_done *done;
@@ -74,6 +83,9 @@ static int bento_prepare_ioend(struct iomap_ioend *ioend, int status)
 		bento_crc32c_bio(bio, done->checksums);
 	bio->bi_private = done;
 	bio->bi_end_io = bento_io_end;
+	spin_lock_irq(&bi->io_lock);
+	bi->ios_begun++;
+	spin_unlock_irq(&bi->io_lock);
 	return status;
 }
 
@@ -110,16 +122,35 @@ static int bento_writepages(struct address_space *mapping,
 
 /* --- on the way back --- */
 
-/* Tells the file system; an error is that of doing so, not of the I/O. */
-static int bento_tell_written(struct inode *inode,
-			      const struct bento_written *parts, size_t count)
+/* With the times that the file system is told of, if `any` data was written. */
+static int bento_tell_stored(struct inode *inode,
+			     const struct bento_written *parts, size_t count,
+			     bool any, u64 size)
 {
 	struct bento_inode *bi = bento_i(inode);
 	struct timespec64 mtime = inode_get_mtime(inode);
 	struct timespec64 ctime = inode_get_ctime(inode);
 	struct bento_time time = bento_time(mtime);
 	/* The file system sets ctime to it too. */
-	bool has_mtime = timespec64_equal(&mtime, &ctime);
+	bool has_mtime = any && timespec64_equal(&mtime, &ctime);
+	int err;
+
+	err = bento_icall(inode, written, parts, count,
+			  has_mtime ? &time : NULL);
+	if (err)
+		return err;
+	if (has_mtime)
+		bi->stored_mtime = bi->stored_ctime = mtime;
+	if (size > bi->stored_size)
+		bi->stored_size = size;
+	return 0;
+}
+
+/* Tells the file system; an error is that of doing so, not of the I/O. */
+static int bento_tell_written(struct inode *inode,
+			      const struct bento_written *parts, size_t count)
+{
+	struct bento_inode *bi = bento_i(inode);
 	bool any = false;
 	u64 size = 0;
 	size_t i;
@@ -131,19 +162,13 @@ static int bento_tell_written(struct inode *inode,
 		any = true;
 		size = max(size, parts[i].size_bytes);
 	}
-	has_mtime &= any;
-	err = bento_icall(inode, written, parts, count,
-			  has_mtime ? &time : NULL);
+	bento_lock_write(&bi->told);
+	err = bento_tell_stored(inode, parts, count, any, size);
+	bento_unlock_write(&bi->told);
 	for (i = 0; i < count; i++)
 		trace_bento_written(inode, &parts[i], err);
 	bento_mappings_changed(inode);
-	if (err)
-		return err;
-	if (has_mtime)
-		bi->stored_mtime = bi->stored_ctime = mtime;
-	if (size > bi->stored_size)
-		bi->stored_size = size;
-	return 0;
+	return err;
 }
 
 int bento_written(struct inode *inode, loff_t offset, u64 len, u64 size,
@@ -231,9 +256,8 @@ static int bento_batch_written(struct list_head *ended, struct list_head *told)
  * The inode may go as soon as the last folio has left the writeback state:
  * nothing but the local lists is touched after that.
  */
-void bento_io_work(struct work_struct *work)
+static void bento_take_ios(struct bento_inode *bi)
 {
-	struct bento_inode *bi = container_of(work, struct bento_inode, io_work);
 	struct iomap_ioend *ioend, *next;
 	LIST_HEAD(ended);
 
@@ -255,6 +279,47 @@ void bento_io_work(struct work_struct *work)
 		}
 		cond_resched();
 	}
+}
+
+void bento_io_work(struct work_struct *work)
+{
+	bento_take_ios(container_of(work, struct bento_inode, io_work));
+}
+
+/*
+ * Whoever waits for a file's I/O does what the worker would do when it ends, so
+ * that nobody has to be woken in between. It does so for as many as had begun
+ * before: those that begin later don't keep it.
+ */
+void bento_help_io(struct inode *inode)
+{
+	struct bento_inode *bi = bento_i(inode);
+	u32 begun;
+
+	spin_lock_irq(&bi->io_lock);
+	begun = bi->ios_begun;
+	if (bi->io_helper || bi->ios_ended == begun) {
+		spin_unlock_irq(&bi->io_lock);
+		return;
+	}
+	bi->io_helper = current;
+	for (;;) {
+		bool is_last = (s32)(bi->ios_ended - begun) >= 0;
+		bool is_idle = list_empty(&bi->io_done);
+
+		if (is_last && is_idle)
+			break;
+		if (is_idle)
+			set_current_state(TASK_UNINTERRUPTIBLE);
+		spin_unlock_irq(&bi->io_lock);
+		if (is_idle)
+			io_schedule();
+		else
+			bento_take_ios(bi);
+		spin_lock_irq(&bi->io_lock);
+	}
+	bi->io_helper = NULL;
+	spin_unlock_irq(&bi->io_lock);
 }
 
 /* --- reading --- */
