@@ -71,7 +71,7 @@ impl FileSystem {
             FileSystem::Ext4 => program("mount", ["-t", "ext4"]),
             FileSystem::Ext4Journal => program("mount", ["-t", "ext4", "-o", "data=journal"]),
             FileSystem::Xfs => program("mount", ["-t", "xfs"]),
-            FileSystem::F2fs => program("mount", ["-t", "f2fs"]),
+            FileSystem::F2fs => program("mount", ["-t", "f2fs", "-o", "nodiscard"]),
             FileSystem::LogfsFuse => program("logfs-fuse", [] as [&str; 0]),
             FileSystem::Tmpfs => program("mount", ["-t", "tmpfs", "-o", "size=90%"]),
         };

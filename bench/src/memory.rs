@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Write;
 
 /// How much of the memory that is free is touched beforehand, in percent.
-const TOUCHED_PERCENT: u64 = 80;
+const TOUCHED_PERCENT: u64 = 95;
 
 /// What is written at once, in KiB.
 const PIECE_KIB: u64 = 1 << 10;

@@ -15,12 +15,16 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::time::Duration;
 
 /// Where the disk is: memory, so that the host's own disk is not what is measured.
 const MEMORY_DIR: &str = "/dev/shm";
+
+/// Blocks of stat(2), in bytes.
+const STAT_BLOCK_BYTES: u64 = 512;
 
 /// How long one machine may measure.
 const TIME_LIMIT: Duration = Duration::from_secs(6 * 3600);
@@ -40,7 +44,7 @@ pub(super) struct Bench<'a> {
     scale_percent: u32,
     disk_bytes: u64,
     // Has no name: however this ends, its memory is given back.
-    _disk: File,
+    disk: File,
 }
 
 impl<'a> Bench<'a> {
@@ -81,7 +85,7 @@ impl<'a> Bench<'a> {
                 .scale
                 .unwrap_or(if is_emulated { 10 } else { 100 }),
             disk_bytes,
-            _disk: disk,
+            disk,
         })
     }
 
@@ -158,7 +162,22 @@ impl<'a> Bench<'a> {
             outcome.faults.join("; "),
             tail(&outcome.console)
         );
+        self.check_whole()?;
         Ok(outcome.code == 0)
+    }
+
+    /// Makes sure that nobody has discarded parts of the disk: whoever writes there next would have to
+    /// wait for memory.
+    fn check_whole(&self) -> Result<()> {
+        let there_bytes = self.disk.metadata()?.blocks() * STAT_BLOCK_BYTES;
+        ensure!(
+            there_bytes >= self.disk_bytes,
+            "of the disk's {} MiB only {} are still there: a file system has discarded the others; \
+             make and mount it without that",
+            self.disk_bytes >> 20,
+            there_bytes >> 20
+        );
+        Ok(())
     }
 
     /// Where and how it was measured.
