@@ -171,6 +171,7 @@ static int bento_mmap(struct file *file, struct vm_area_struct *vma)
 
 /* --- sync --- */
 
+/* file_write_and_wait_range, but for who does the work when the I/O has ended. */
 static int bento_write_out(struct file *file, loff_t start, loff_t end)
 {
 	struct inode *inode = file_inode(file);

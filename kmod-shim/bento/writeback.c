@@ -44,11 +44,6 @@ static int bento_map_blocks(struct iomap_writepage_ctx *wpc,
 	return err;
 }
 
-static void bento_queue_io(struct bento_inode *bi)
-{
-	queue_work(bento_m(bi->vfs.i_sb)->io_wq, &bi->io_work);
-}
-
 static void bento_io_end(struct bio *bio)
 {
 	struct iomap_ioend *ioend = iomap_ioend_from_bio(bio);
@@ -60,7 +55,7 @@ static void bento_io_end(struct bio *bio)
 	if (bi->io_helper)
 		wake_up_process(bi->io_helper);
 	else if (list_empty(&bi->io_done))
-		bento_queue_io(bi);
+		queue_work(bento_m(inode->i_sb)->io_wq, &bi->io_work);
 	list_add_tail(&ioend->io_list, &bi->io_done);
 	bi->ios_ended++;
 	spin_unlock_irqrestore(&bi->io_lock, flags);
@@ -289,7 +284,8 @@ void bento_io_work(struct work_struct *work)
 /*
  * Whoever waits for a file's I/O does what the worker would do when it ends, so
  * that nobody has to be woken in between. It does so for as many as had begun
- * before: those that begin later don't keep it.
+ * before: those that begin later don't keep it. What has ended already is left
+ * to the worker: it is queued, and must find the inode there.
  */
 void bento_help_io(struct inode *inode)
 {
@@ -298,7 +294,8 @@ void bento_help_io(struct inode *inode)
 
 	spin_lock_irq(&bi->io_lock);
 	begun = bi->ios_begun;
-	if (bi->io_helper || bi->ios_ended == begun) {
+	if (bi->io_helper || !list_empty(&bi->io_done) ||
+	    bi->ios_ended == begun) {
 		spin_unlock_irq(&bi->io_lock);
 		return;
 	}
