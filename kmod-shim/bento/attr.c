@@ -36,6 +36,20 @@ int bento_getattr(struct mnt_idmap *idmap, const struct path *path,
 	return 0;
 }
 
+/*
+ * A page fault while a truncation waits sets newer times than those that are
+ * stored at its end; they may have been told and stored before.
+ */
+static bool bento_times_differ(struct inode *inode)
+{
+	struct bento_inode *bi = bento_i(inode);
+	struct timespec64 mtime = inode_get_mtime(inode);
+	struct timespec64 ctime = inode_get_ctime(inode);
+
+	return !timespec64_equal(&mtime, &bi->stored_mtime) ||
+	       !timespec64_equal(&ctime, &bi->stored_ctime);
+}
+
 static int bento_store_attr(struct inode *inode, struct bento_setattr *set)
 {
 	struct bento_inode *bi = bento_i(inode);
@@ -55,10 +69,11 @@ static int bento_store_attr(struct inode *inode, struct bento_setattr *set)
 							attr.mtime.nanoseconds };
 	bi->stored_ctime = (struct timespec64){ attr.ctime.seconds,
 						attr.ctime.nanoseconds };
-	inode_set_ctime_to_ts(inode, bi->stored_ctime);
 	inode->i_blocks = attr.sectors;
 unlock:
 	bento_unlock_write(&bi->told);
+	if (!err && bento_times_differ(inode))
+		mark_inode_dirty_sync(inode);
 	return err;
 }
 

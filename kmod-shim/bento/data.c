@@ -152,12 +152,15 @@ const struct iomap_ops bento_write_iomap_ops = {
 	.iomap_begin	= bento_write_begin,
 };
 
+/* A range starts within a block only where that is dirty and ends the file. */
 static void bento_punch_reservation(struct inode *inode, loff_t offset,
 				    loff_t length, struct iomap *iomap)
 {
-	struct bento_range range = bento_blocks(offset, length);
+	u64 start = round_up(offset, BENTO_BLOCK_BYTES);
+	u64 end = round_up(offset + length, BENTO_BLOCK_BYTES);
 
-	bento_unreserve(inode, range.start, range.end);
+	if (start < end)
+		bento_unreserve(inode, start, end);
 }
 
 /*
@@ -197,8 +200,15 @@ static int bento_direct_begin(struct inode *inode, loff_t offset, loff_t length,
 {
 	struct bento_range range = bento_blocks(offset, length);
 	struct bento_mapping m;
-	int err = bento_place_direct(inode, range, &m);
+	int err;
 
+	/* Memory has ended within a block, which has its address already. */
+	if (offset & (BENTO_BLOCK_BYTES - 1))
+		return -EFAULT;
+	/* No page becomes dirty between looking for such and placing. */
+	filemap_invalidate_lock(inode->i_mapping);
+	err = bento_place_direct(inode, range, &m);
+	filemap_invalidate_unlock(inode->i_mapping);
 	if (err)
 		return err;
 	/* Shared: the completion has work to do. */
@@ -206,14 +216,15 @@ static int bento_direct_begin(struct inode *inode, loff_t offset, loff_t length,
 	return bento_fill_iomap(inode, iomap, &m, range);
 }
 
-/* Blocks that have an address but were not written lose it again. */
+/* Blocks that have an address and no I/O at all lose it again. */
 static int bento_direct_end(struct inode *inode, loff_t offset, loff_t length,
 			    ssize_t written, unsigned int flags,
 			    struct iomap *iomap)
 {
 	loff_t end = min_t(loff_t, offset + length,
 			   iomap->offset + iomap->length);
-	loff_t done = offset + max_t(ssize_t, written, 0);
+	loff_t done = round_up(offset + max_t(ssize_t, written, 0),
+			       BENTO_BLOCK_BYTES);
 
 	if (done < end)
 		bento_written(inode, done, end - done, 0, NULL, -EIO);
@@ -230,14 +241,20 @@ static int bento_direct_done(struct kiocb *iocb, ssize_t size, int error,
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
 	loff_t end = iocb->ki_pos + size;
+	loff_t whole_end = round_down(end, BENTO_BLOCK_BYTES);
 	int err = 0;
 
 	/* Unknown checksums: the application may change its memory any time. */
-	if (size > 0)
-		err = bento_written(inode, iocb->ki_pos, size, error ? 0 : end,
-				    NULL, error);
-	if (size > 0 && !error && !err && end > i_size_read(inode))
-		i_size_write(inode, end);
+	if (whole_end > iocb->ki_pos)
+		err = bento_written(inode, iocb->ki_pos,
+				    whole_end - iocb->ki_pos,
+				    error ? 0 : whole_end, NULL, error);
+	/* What is behind the part that was written is nobody's data. */
+	if (end > whole_end)
+		bento_written(inode, whole_end, BENTO_BLOCK_BYTES, 0, NULL,
+			      -EFAULT);
+	if (size > 0 && !error && !err && whole_end > i_size_read(inode))
+		i_size_write(inode, whole_end);
 	bento_direct_over(inode);
 	return error ?: err;
 }

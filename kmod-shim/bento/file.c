@@ -2,6 +2,7 @@
 /* Regular files: read, write, mmap, seek, sync. */
 #include <linux/fiemap.h>
 #include <linux/pagemap.h>
+#include <linux/sched/mm.h>
 #include <linux/splice.h>
 #include <linux/uio.h>
 
@@ -81,6 +82,54 @@ static ssize_t bento_buffered_write(struct kiocb *iocb, struct iov_iter *from)
 }
 
 /*
+ * Writes whole blocks from memory that is present. While the range is marked
+ * as being written, writeback of a folio in it waits with the folio locked,
+ * so nothing here may wait for a folio: no page fault, no reclaim.
+ */
+static ssize_t bento_direct_write_present(struct kiocb *iocb,
+					  struct iov_iter *from, size_t done)
+{
+	unsigned int nofs = memalloc_nofs_save();
+	ssize_t ret, part;
+
+	from->nofault = true;
+	ret = iomap_dio_rw(iocb, from, &bento_direct_iomap_ops,
+			   &bento_direct_write_ops,
+			   IOMAP_DIO_FORCE_WAIT | IOMAP_DIO_PARTIAL, NULL,
+			   done);
+	from->nofault = false;
+	memalloc_nofs_restore(nofs);
+	if (ret <= 0)
+		return ret == -ENOTBLK ? 0 : ret;
+	/* The part of a block where memory ended was not kept. */
+	part = iocb->ki_pos & (BENTO_BLOCK_BYTES - 1);
+	iocb->ki_pos -= part;
+	iov_iter_revert(from, part);
+	return ret - part;
+}
+
+/* As far as memory can be read in time; the rest is left to the page cache. */
+static ssize_t bento_direct_write_blocks(struct kiocb *iocb,
+					 struct iov_iter *from)
+{
+	size_t left, before = 0;
+	ssize_t ret, done = 0;
+
+	for (;;) {
+		ret = bento_direct_write_present(iocb, from, done);
+		if (ret > 0)
+			done = ret;
+		else if (ret != -EFAULT)
+			return ret ?: done;
+		left = iov_iter_count(from);
+		if (!left || left == before)
+			return done;
+		before = left;
+		fault_in_iov_iter_readable(from, left);
+	}
+}
+
+/*
  * Direct writes of one file come one after the other, each one complete
  * before the next: a file system has at most one address in hand for a block.
  */
@@ -89,13 +138,8 @@ static ssize_t bento_direct_write(struct kiocb *iocb, struct iov_iter *from,
 {
 	ssize_t direct = 0;
 
-	if (!((iocb->ki_pos | iov_iter_count(from)) & (BENTO_BLOCK_BYTES - 1))) {
-		direct = iomap_dio_rw(iocb, from, &bento_direct_iomap_ops,
-				      &bento_direct_write_ops,
-				      IOMAP_DIO_FORCE_WAIT, NULL, 0);
-		if (direct == -ENOTBLK)
-			direct = 0;
-	}
+	if (!((iocb->ki_pos | iov_iter_count(from)) & (BENTO_BLOCK_BYTES - 1)))
+		direct = bento_direct_write_blocks(iocb, from);
 	/* iomap does not return before an O_SYNC write is durable. */
 	*synced = direct < 0 || !iov_iter_count(from);
 	if (*synced)
@@ -195,6 +239,9 @@ static int bento_do_fsync(struct file *file, loff_t start, loff_t end,
 	/* Times that only the VFS has; the data brought size and mtime along. */
 	if (!datasync && (inode->i_state & I_DIRTY_ALL))
 		err = sync_inode_metadata(inode, 1);
+	/* Who has made it clean before may not have told of them yet. */
+	if (!err && !datasync)
+		err = bento_write_inode(inode, NULL);
 	if (!err)
 		err = bento_icall(inode, fsync, datasync);
 	wb_err = file_check_and_advance_wb_err(file);

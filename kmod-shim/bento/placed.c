@@ -13,6 +13,7 @@
  * I/O is in flight is never placed again: its folio is under writeback, or a
  * direct write covers it.
  */
+#include <linux/highmem.h>
 #include <linux/pagemap.h>
 #include <linux/slab.h>
 #include <linux/wait_bit.h>
@@ -279,6 +280,27 @@ int bento_place_direct(struct inode *inode, struct bento_range range,
 
 /* --- writeback --- */
 
+/* Whether all blocks of a folio's part, on its way out, are zeros. */
+static bool bento_is_zero(struct inode *inode, struct bento_range range)
+{
+	struct folio *folio = filemap_get_folio(inode->i_mapping,
+						range.start >> PAGE_SHIFT);
+	bool is_zero = !IS_ERR(folio);
+	u64 at;
+
+	if (!is_zero)
+		return false;
+	for (at = range.start; at < range.end && is_zero;
+	     at += BENTO_BLOCK_BYTES) {
+		void *data = kmap_local_folio(folio, offset_in_folio(folio, at));
+
+		is_zero = !memchr_inv(data, 0, BENTO_BLOCK_BYTES);
+		kunmap_local(data);
+	}
+	folio_put(folio);
+	return is_zero;
+}
+
 /*
  * A dirty block without a reservation: either it became dirty together with
  * the rest of a large folio when it was behind the end of the file, and then
@@ -292,8 +314,14 @@ static int bento_place_unreserved(struct inode *inode,
 	u64 len = range.end - range.start;
 	int err = bento_icall(inode, map, range.start, len, false, m);
 
-	if (err || m->kind == BENTO_MAP_HOLE || m->kind == BENTO_MAP_UNWRITTEN)
+	if (err)
 		return err;
+	if (m->kind == BENTO_MAP_HOLE || m->kind == BENTO_MAP_UNWRITTEN) {
+		range.end = min(range.end, m->offset_bytes + m->len_bytes);
+		if (bento_is_zero(inode, range))
+			return 0;
+		len = range.end - range.start;
+	}
 	err = bento_icall(inode, reserve, range.start, len, m);
 	return err ?: bento_new_place(inode, range.start, len, m);
 }

@@ -249,7 +249,8 @@ static void bento_init_super(struct super_block *sb,
 	sb->s_xattr = bento_xattr_handlers;
 	sb->s_export_op = &bento_export_ops;
 	sb->s_magic = 0x42454e54;	/* "BENT" */
-	sb->s_maxbytes = MAX_LFS_FILESIZE;
+	/* A file's end can be rounded up to a block. */
+	sb->s_maxbytes = round_down(MAX_LFS_FILESIZE, BENTO_BLOCK_BYTES);
 	sb->s_time_gran = 1;
 	sb->s_time_min = TIME64_MIN;
 	sb->s_time_max = TIME64_MAX;

@@ -290,6 +290,7 @@ void bento_io_work(struct work_struct *work)
 void bento_help_io(struct inode *inode)
 {
 	struct bento_inode *bi = bento_i(inode);
+	bool is_last;
 	u32 begun;
 
 	spin_lock_irq(&bi->io_lock);
@@ -300,22 +301,23 @@ void bento_help_io(struct inode *inode)
 		return;
 	}
 	bi->io_helper = current;
-	for (;;) {
-		bool is_last = (s32)(bi->ios_ended - begun) >= 0;
+	for (is_last = false; !is_last;) {
 		bool is_idle = list_empty(&bi->io_done);
 
-		if (is_last && is_idle)
-			break;
-		if (is_idle)
+		/* What has ended and is not in the list was taken before. */
+		is_last = (s32)(bi->ios_ended - begun) >= 0;
+		if (is_idle && !is_last)
 			set_current_state(TASK_UNINTERRUPTIBLE);
 		spin_unlock_irq(&bi->io_lock);
-		if (is_idle)
-			io_schedule();
-		else
+		if (!is_idle)
 			bento_take_ios(bi);
+		else if (!is_last)
+			io_schedule();
 		spin_lock_irq(&bi->io_lock);
 	}
 	bi->io_helper = NULL;
+	if (!list_empty(&bi->io_done))
+		queue_work(bento_m(inode->i_sb)->io_wq, &bi->io_work);
 	spin_unlock_irq(&bi->io_lock);
 }
 

@@ -7,7 +7,7 @@
 use crate::LogFs;
 use crate::data::{MAP_BLOCKS_MAX, MAP_COST, UNMAP_EXTENTS_MAX, blocks_of};
 use crate::extent;
-use crate::inode::{Piece, State, from_time};
+use crate::inode::{Piece, State, from_time, to_time};
 use crate::overwrite;
 use crate::space::entries_of;
 use crate::tx::Tx;
@@ -122,7 +122,10 @@ impl<E: Env> LogFs<E> {
                 let done = self.map_parts(tx, &mut state, parts, at)?;
                 if let Some(time) = mtime {
                     state.disk.mtime = from_time(time);
-                    state.disk.ctime = from_time(time);
+                    // A change of attributes meanwhile has set a newer one, of which nobody tells again.
+                    if to_time(state.disk.ctime) < time {
+                        state.disk.ctime = from_time(time);
+                    }
                 }
                 state.store(tx)?;
                 inode.touch(tx, !planted!(FdatasyncForgetsWrites));

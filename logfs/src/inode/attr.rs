@@ -16,7 +16,7 @@ pub(crate) fn from_time(time: Time) -> Timestamp {
     }
 }
 
-fn to_time(stamp: Timestamp) -> Time {
+pub(crate) fn to_time(stamp: Timestamp) -> Time {
     // A wild value must not reach callers that rely on the range.
     Time {
         seconds: stamp.seconds.get(),

@@ -25,7 +25,7 @@ use logfs_format::{
     SegmentHeader,
 };
 
-pub(crate) use attr::{from_time, now};
+pub(crate) use attr::{from_time, now, to_time};
 pub(crate) use pending::{Delayed, Piece, Placed};
 
 /// Locks that the table is split over.

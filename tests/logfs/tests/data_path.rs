@@ -2,7 +2,10 @@
 //! mappings never produces.
 #![forbid(unsafe_code)]
 
-use bento_api::{Device, Env, FallocateMode, FileSystem, MappingKind, WriteRequest, Written};
+use bento_api::{
+    Device, Env, FallocateMode, FileSystem, MappingKind, SetAttr, SetTime, Time, WriteRequest,
+    Written,
+};
 use bento_sim::{Change, Image, Sim, SimDisk};
 use logfs_tests::{Mounted, fresh, pinned_file};
 
@@ -53,6 +56,26 @@ fn a_block_dirtied_again_while_its_preallocated_space_is_written() {
     assert_eq!(fs.map(ino, 0, BLOCK, true).unwrap().kind, second.kind);
     fs.forget(ino);
     assert_eq!(sim.read_file(b"/file").unwrap(), [2; BLOCK as usize]);
+}
+
+#[test]
+fn a_change_of_attributes_during_a_write_keeps_its_ctime() {
+    let sim = fresh(64 << 20);
+    let (fs, ino) = (sim.fs(), pinned_file(&sim, b"file"));
+    let at = |seconds| Time {
+        seconds,
+        nanoseconds: 0,
+    };
+    fs.reserve(ino, 0, BLOCK).unwrap();
+    let sum = write_block(&sim, fs.place(ino, 0, BLOCK).unwrap().kind, 1);
+    let set = SetAttr {
+        ctime: Some(SetTime::To(at(i64::MAX))),
+        ..SetAttr::default()
+    };
+    fs.setattr(ino, &set).unwrap();
+    fs.written(ino, &[done(&[sum])], Some(at(1000))).unwrap();
+    let attr = fs.getattr(ino).unwrap();
+    assert_eq!((attr.mtime, attr.ctime), (at(1000), at(i64::MAX)));
 }
 
 #[test]

@@ -78,6 +78,14 @@ pub(super) fn mounting_uml(workspace: &Workspace) -> Result<Counts> {
     run_checks(workspace, &machine, include_str!("scripts/mounting.sh"))
 }
 
+const WRITES_NEED: &[Dependency] = &[dependency("perl", "perl-base")];
+
+pub(super) fn writes_uml(workspace: &Workspace) -> Result<Counts> {
+    deps::need(WRITES_NEED)?;
+    let machine = machine(workspace, Kernel::Uml, &["logfs"], 1)?;
+    run_checks(workspace, &machine, include_str!("scripts/writes.sh"))
+}
+
 /// A device whose flushes take time.
 const COUNTERS_NEED: &[Dependency] = &[dependency("dmsetup", "dmsetup")];
 

@@ -104,6 +104,7 @@ const PARTS: &[Part] = &[
     part("panics-uml", "a file system that panics in the UML kernel harms nobody else", Long, has_logfs, guest::panics_uml),
     part("panics-stock", "a file system that panics in Debian's kernel harms nobody else", Long, has_logfs, guest::panics_stock),
     part("mounting-uml", "what mount, umount and fsfreeze ask of logfs in the UML kernel, and what it refuses", Long, has_logfs, guest::mounting_uml),
+    part("writes-uml", "writes whose memory cannot be read, or not at once, in the UML kernel", Long, has_logfs, guest::writes_uml),
     part("counters-uml", "counters in /sys/fs/logfs count what happens, in the UML kernel", Long, has_logfs, guest::counters_uml),
     part("tracing-stock", "tracepoints of logfs in Debian's kernel", Long, has_logfs, guest::tracing_stock),
     part("cleaner-uml", "the segment cleaner, discard and fstrim in the UML kernel", Long, has_logfs, guest::cleaner_uml),
