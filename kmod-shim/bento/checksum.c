@@ -3,37 +3,19 @@
 #include <linux/bio.h>
 #include <linux/crc32c.h>
 #include <linux/prefetch.h>
-#include <linux/unaligned.h>
 
 #include "bento.h"
 
 #if defined(CONFIG_UML) && defined(CONFIG_X86_64)
 
-/*
- * User-mode Linux has no hardware-backed crc32c(). The instruction needs no
- * vector registers, so it can be used as it is.
- */
 #include <asm/cpufeature.h>
-
-static u32 bento_crc32c_raw(u32 crc, const u8 *data, size_t len)
-{
-	u64 wide = crc;
-
-	if (!boot_cpu_has(X86_FEATURE_XMM4_2))
-		return crc32c(crc, data, len);
-	for (; len >= 8; len -= 8, data += 8)
-		asm("crc32q %1, %0"
-		    : "+r" (wide) : "r" (get_unaligned((const u64 *)data)));
-	crc = wide;
-	for (; len; len--, data++)
-		asm("crc32b %1, %0" : "+r" (crc) : "r" (*data));
-	return crc;
-}
 
 /*
  * The instruction takes three cycles, but a new one can start in each: three
- * blocks side by side take no longer than one. The next three lie behind them
- * in a large folio; elsewhere fetching what is there does no harm.
+ * blocks side by side take no longer than one. Other kernels for x86 divide
+ * one block into three to the same end, which needs vector registers. The next
+ * three lie behind them in a large folio; elsewhere fetching what is there
+ * does no harm.
  */
 static bool bento_crc32c_three(const u8 *const blocks[3], u32 checksums[3])
 {
@@ -66,18 +48,12 @@ static bool bento_crc32c_three(const u8 *const blocks[3], u32 checksums[3])
 {
 	return false;
 }
-
-static u32 bento_crc32c_raw(u32 crc, const u8 *data, size_t len)
-{
-	return crc32c(crc, data, len);
-}
-
 #endif
 
 /* The inversions before and after are the caller's in the kernel's crc32c. */
 uint32_t bento_crc32c(uint32_t crc, const uint8_t *data, size_t len_bytes)
 {
-	return ~bento_crc32c_raw(~crc, data, len_bytes);
+	return ~crc32c(~crc, data, len_bytes);
 }
 EXPORT_SYMBOL_GPL(bento_crc32c);
 
