@@ -27,6 +27,7 @@ pub(crate) fn file_name(number: u64) -> Vec<u8> {
 impl Stage {
     fn new(disk_bytes: u64) -> Result<Stage> {
         let disk = SimDisk::new(disk_bytes);
+        disk.forget();
         let plan = Plan::new(disk_bytes / BLOCK, Sector::new(512), &Options::default())
             .context("cannot plan a file system")?;
         mkfs_logfs::format(&disk, &plan).context("cannot format a disk")?;

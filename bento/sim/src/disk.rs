@@ -44,14 +44,25 @@ pub struct SimDisk(Arc<Mutex<State>>);
 #[derive(Clone, Debug)]
 struct State {
     current: Image,
-    /// What was done since the last flush, or since [`SimDisk::record`].
+    /// What was done, as far back as `kept` says.
     recording: Recording,
-    keep_flushed: bool,
+    kept: Kept,
     read_only: bool,
     faults: Vec<Fault>,
     /// Writes and flushes until the power goes.
     power: Option<u64>,
     counts: DiskCounts,
+}
+
+/// Which changes are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// Those since the last flush.
+    Unflushed,
+    /// All.
+    All,
+    /// None: each is durable at once.
+    Nothing,
 }
 
 #[derive(Clone, Debug)]
@@ -72,12 +83,9 @@ impl SimDisk {
     /// A disk with contents, all of it durable.
     pub fn from_image(image: Image) -> SimDisk {
         SimDisk(Arc::new(Mutex::new(State {
-            recording: Recording {
-                base: image.clone(),
-                changes: Vec::new(),
-            },
+            recording: Recording::from(&image),
             current: image,
-            keep_flushed: false,
+            kept: Kept::Unflushed,
             read_only: false,
             faults: Vec::new(),
             power: None,
@@ -97,24 +105,34 @@ impl SimDisk {
 
     /// What a power cut now leaves, by `seed`: see [`Recording::crash`].
     pub fn crash_image(&self, seed: u64) -> Image {
-        let state = self.state();
-        state.recording.crash(state.recording.changes.len(), seed)
+        let recording = self.recording();
+        recording.crash(recording.changes.len(), seed)
     }
 
     /// Starts to keep everything that is done from now on for [`recording`](SimDisk::recording).
     /// What is on the disk now counts as durable.
     pub fn record(&self) {
         let mut state = self.state();
-        state.keep_flushed = true;
-        state.recording = Recording {
-            base: state.current.clone(),
-            changes: Vec::new(),
-        };
+        state.kept = Kept::All;
+        state.recording = Recording::from(&state.current);
+    }
+
+    /// From now on each change is durable at once and nothing is remembered, which makes the disk as
+    /// fast as it can be: for those who measure something else.
+    pub fn forget(&self) {
+        let mut state = self.state();
+        state.kept = Kept::Nothing;
+        // It must not share pages with what is there now: they would be copied before they change.
+        state.recording = Recording::from(&Image::new(0));
     }
 
     /// What was done since [`record`](SimDisk::record), or without that since the last flush.
     pub fn recording(&self) -> Recording {
-        self.state().recording.clone()
+        let state = self.state();
+        match state.kept {
+            Kept::Nothing => Recording::from(&state.current),
+            Kept::Unflushed | Kept::All => state.recording.clone(),
+        }
     }
 
     /// How many changes [`recording`](SimDisk::recording) would have.
@@ -171,7 +189,8 @@ impl SimDisk {
         state.counts.writes += 1;
         state.counts.durable_writes += u64::from(durable);
         state.counts.written_bytes += request.data.len() as u64;
-        state.change(Change::Write {
+        state.current.write(request.offset_bytes, request.data);
+        state.remember(|| Change::Write {
             offset_bytes: request.offset_bytes,
             data: request.data.into(),
             durable,
@@ -223,9 +242,10 @@ impl State {
         result
     }
 
-    fn change(&mut self, change: Change) {
-        change.apply(&mut self.current);
-        self.recording.changes.push(change);
+    fn remember(&mut self, change: impl FnOnce() -> Change) {
+        if self.kept != Kept::Nothing {
+            self.recording.changes.push(change());
+        }
     }
 }
 
@@ -273,13 +293,10 @@ impl Device for SimDisk {
         }
         state.before_change(Operation::Flush)?;
         state.counts.flushes += 1;
-        if state.keep_flushed {
-            state.change(Change::Flush);
-        } else {
-            state.recording = Recording {
-                base: state.current.clone(),
-                changes: Vec::new(),
-            };
+        match state.kept {
+            Kept::All => state.recording.changes.push(Change::Flush),
+            Kept::Unflushed => state.recording = Recording::from(&state.current),
+            Kept::Nothing => {}
         }
         Ok(())
     }
@@ -288,7 +305,8 @@ impl Device for SimDisk {
         let mut state = self.state();
         state.check_range(offset_bytes, len_bytes)?;
         state.before_change(Operation::Write)?;
-        state.change(Change::Discard {
+        state.current.zero(offset_bytes, len_bytes);
+        state.remember(|| Change::Discard {
             offset_bytes,
             len_bytes,
         });
@@ -340,6 +358,16 @@ mod tests {
         assert!(disk.has_no_power());
         assert_eq!(write(&disk, 0, 2), Err(Errno::EIO));
         assert_eq!(byte_at(&disk, 0), Err(Errno::EIO));
+        let after = SimDisk::from_image(disk.crash_image(1));
+        assert_eq!(byte_at(&after, 0), Ok(1));
+    }
+
+    #[test]
+    fn what_is_not_remembered_is_durable() {
+        let disk = SimDisk::new(1 << 20);
+        disk.forget();
+        write(&disk, 0, 1).unwrap();
+        assert_eq!(disk.recorded(), 0);
         let after = SimDisk::from_image(disk.crash_image(1));
         assert_eq!(byte_at(&after, 0), Ok(1));
     }

@@ -38,6 +38,16 @@ pub struct Recording {
     pub changes: Vec<Change>,
 }
 
+impl From<&Image> for Recording {
+    /// Nothing was done yet.
+    fn from(base: &Image) -> Recording {
+        Recording {
+            base: base.clone(),
+            changes: Vec::new(),
+        }
+    }
+}
+
 impl Recording {
     /// The disk after a power cut behind the first `count` changes. What was flushed and each
     /// durable write is there; of each other write `seed` decides whether all of it, some of its
