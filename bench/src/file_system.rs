@@ -84,16 +84,21 @@ impl FileSystem {
         self != FileSystem::Tmpfs
     }
 
+    /// The program that checks it.
+    pub(crate) fn checker(self) -> Result<&'static str> {
+        match self {
+            FileSystem::Logfs | FileSystem::LogfsFuse => Ok("fsck.logfs"),
+            FileSystem::Ext4 | FileSystem::Ext4Journal => Ok("e2fsck"),
+            _ => bail!("{self} is not checked"),
+        }
+    }
+
     /// Checks it, while it is not mounted, and returns the most memory that took, in KiB; what the check
     /// finds is an error.
     pub(crate) fn check(self, device: &Path) -> Result<u64> {
-        let command = match self {
-            FileSystem::Logfs | FileSystem::LogfsFuse => "fsck.logfs",
-            FileSystem::Ext4 | FileSystem::Ext4Journal => "e2fsck",
-            _ => bail!("{self} is not checked"),
-        };
         const MEMORY_FILE: &str = "/tmp/bench-memory";
-        let mut timed = program("/usr/bin/time", ["-f", "%M", "-o", MEMORY_FILE, command]);
+        let mut timed = program("/usr/bin/time", ["-f", "%M", "-o", MEMORY_FILE]);
+        timed.arg(self.checker()?);
         run(timed.args(["-f", "-n"]).arg(device))?;
         let memory = std::fs::read_to_string(MEMORY_FILE)?;
         memory.trim().parse().context("time(1) tells no memory")

@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::file_system::FileSystem;
 use crate::input::Input;
 use crate::stage::Stage;
-use crate::workload::Workload;
+use crate::workload::{Workload, place_of};
 use anyhow::{Context, Result};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -27,10 +27,9 @@ pub(crate) fn take(
             if workload.needs_input && input.is_none() {
                 continue;
             }
-            for &file_system in &order(&arguments.fs, run) {
-                if !workload.is_for(file_system) {
-                    continue;
-                }
+            let mut file_systems = arguments.fs.clone();
+            file_systems.retain(|&file_system| workload.is_for(file_system));
+            for &file_system in &order(&file_systems, run as usize, place_of(workload)) {
                 let turn = Turn {
                     device,
                     workload,
@@ -49,12 +48,16 @@ pub(crate) fn take(
     Ok(ExitCode::from(u8::from(failed)))
 }
 
-/// The file systems in the order of this run.
-fn order(file_systems: &[FileSystem], run: u32) -> Vec<FileSystem> {
+/// The file systems in the order of this run of a workload. Over the runs of a workload, and over the
+/// workloads of a run, all come first about as often, and of two each before the other.
+fn order(file_systems: &[FileSystem], run: usize, workload: usize) -> Vec<FileSystem> {
     let mut order = file_systems.to_vec();
     if !order.is_empty() {
-        let first = run as usize % order.len();
+        let first = (run + workload) % order.len();
         order.rotate_left(first);
+    }
+    if order.len() > 2 && run % 2 == 1 {
+        order.reverse();
     }
     order
 }
@@ -103,11 +106,14 @@ mod tests {
     use crate::file_system::FileSystem::{Ext4, Logfs, Xfs};
 
     #[test]
-    fn each_is_first_once() {
+    fn nobody_is_always_before_another() {
         let all = [Logfs, Ext4, Xfs];
-        assert_eq!(order(&all, 0), [Logfs, Ext4, Xfs]);
-        assert_eq!(order(&all, 1), [Ext4, Xfs, Logfs]);
-        assert_eq!(order(&all, 5), [Xfs, Logfs, Ext4]);
-        assert!(order(&[], 1).is_empty());
+        assert_eq!(order(&all, 0, 0), [Logfs, Ext4, Xfs]);
+        assert_eq!(order(&all, 1, 0), [Logfs, Xfs, Ext4]);
+        assert_eq!(order(&all, 0, 5), [Xfs, Logfs, Ext4]);
+        assert_eq!(order(&all[..2], 0, 0), [Logfs, Ext4]);
+        assert_eq!(order(&all[..2], 1, 0), [Ext4, Logfs]);
+        assert_eq!(order(&all[..2], 0, 1), [Ext4, Logfs]);
+        assert!(order(&[], 1, 1).is_empty());
     }
 }

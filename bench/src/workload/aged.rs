@@ -72,38 +72,65 @@ fn steps(stage: &mut Stage<'_>, tenants: &mut Tenants, new_bytes: u64) -> Result
             Ok(())
         },
     )?;
-    stage.write("write-1m", mib(new_bytes), Work::Bytes(new_bytes), |root| {
-        write_file(&root.join("stream"), new_bytes)
-    })?;
+    let write = |root: &Path| write_file(&root.join("stream"), new_bytes);
+    let read = |root: &Path| read_file(&root.join("stream"));
+    let bytes = Work::Bytes(new_bytes);
+    stage.write("write-1m", mib(new_bytes), bytes, write)?;
     stage.cold()?;
-    stage.read("read-1m", mib(new_bytes), Work::Bytes(new_bytes), |root| {
-        let mut file = File::open(root.join("stream"))?;
-        let mut piece = vec![0; 1 << 20];
-        while file.read(&mut piece)? > 0 {}
-        Ok(())
-    })?;
-    let blocks = new_bytes / 4096;
-    let overwrites = stage.scaled(16384, 512);
-    stage.write(
-        "random-write-4k",
-        format!("{overwrites} x 4 KiB"),
-        Work::Operations(overwrites),
-        |root| {
-            let file = File::options().write(true).open(root.join("stream"))?;
-            let mut random = fastrand::Rng::with_seed(3);
-            (0..overwrites)
-                .try_for_each(|_| file.write_all_at(&[0x63; 4096], random.u64(..blocks) * 4096))?;
-            Ok(())
-        },
-    )?;
+    stage.read("read-1m", mib(new_bytes), bytes, read)?;
+    stage.write("overwrite-1m", mib(new_bytes), bytes, write)?;
+    at_random(stage, new_bytes / 4096)?;
+    stage.cold()?;
+    stage.read("read-1m-after", mib(new_bytes), bytes, read)?;
     fs::remove_file(stage.directory().join("stream"))?;
     names::small(stage, 20_000)?;
     let count = tenants.files.len();
+    stage.cold()?;
+    stage.read(
+        "stat-all",
+        format!("{count} files"),
+        Work::Operations(count),
+        |_| {
+            for entry in fs::read_dir(&tenants.directory)? {
+                entry?.metadata()?;
+            }
+            Ok(())
+        },
+    )?;
     stage.write(
         "remove-all",
         format!("{count} files"),
         Work::Operations(count),
         |_| Ok(fs::remove_dir_all(&tenants.directory)?),
+    )
+}
+
+/// Blocks of the stream, read and written at random.
+fn at_random(stage: &mut Stage<'_>, blocks: u64) -> Result<()> {
+    let count = stage.scaled(16384, 512);
+    let amount = format!("{count} x 4 KiB");
+    let places = |seed| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        (0..count).map(move |_| random.u64(..blocks) * 4096)
+    };
+    stage.cold()?;
+    stage.read(
+        "random-read-4k",
+        &*amount,
+        Work::Operations(count),
+        |root| {
+            let file = File::open(root.join("stream"))?;
+            Ok(places(2).try_for_each(|place| file.read_exact_at(&mut [0; 4096], place))?)
+        },
+    )?;
+    stage.write(
+        "random-write-4k",
+        &*amount,
+        Work::Operations(count),
+        |root| {
+            let file = File::options().write(true).open(root.join("stream"))?;
+            Ok(places(3).try_for_each(|place| file.write_all_at(&[0x63; 4096], place))?)
+        },
     )
 }
 
@@ -170,8 +197,21 @@ impl Tenants {
     }
 }
 
+fn read_file(path: &Path) -> Result<()> {
+    let mut file = File::open(path)?;
+    let mut piece = vec![0; 1 << 20];
+    while file.read(&mut piece)? > 0 {}
+    Ok(())
+}
+
+/// Writes a file, over what is there.
 fn write_file(path: &Path, len_bytes: u64) -> Result<()> {
-    let mut file = File::create(path)?;
+    let mut options = File::options();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
     let piece = vec![0x62; 1 << 20];
     let mut left = len_bytes as usize;
     while left > 0 {

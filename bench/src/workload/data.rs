@@ -185,12 +185,12 @@ impl Files {
         let buffer = aligned(&mut memory, step.block_bytes).context("memory is not aligned")?;
         let mut random = fastrand::Rng::with_seed(index as u64);
         random.fill(buffer);
-        let blocks = self.file_bytes / step.block_bytes;
-        for number in 0..self.step_bytes(step) / step.block_bytes {
-            let block = match step.order {
-                Order::Sequential => number,
-                Order::Random => random.usize(..blocks),
-            };
+        let mut blocks: Vec<_> = (0..self.file_bytes / step.block_bytes).collect();
+        if step.order == Order::Random {
+            random.shuffle(&mut blocks);
+        }
+        // No block twice: it would be in the cache.
+        for block in blocks.iter().take(self.step_bytes(step) / step.block_bytes) {
             let place = offset_bytes + (block * step.block_bytes) as u64;
             match step.direction {
                 Direction::Read => file.read_exact_at(buffer, place)?,

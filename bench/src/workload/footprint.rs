@@ -48,12 +48,10 @@ pub(super) fn mounted_memory(stage: &mut Stage<'_>, _: Option<&Input>) -> Result
     let before_mib = free_mib()?;
     stage.mount()?;
     let used_mib = |free_mib: f64| (before_mib - free_mib).max(MEMORY_STEP_MIB);
-    let mounted_mib = used_mib(free_mib()?);
     let amount = format!("{count} files");
     stage.read("stat", amount, Work::Operations(count), look_at_all)?;
     let full_mib = used_mib(memory_free_mib()?);
     let kept_mib = used_mib(free_mib()?);
-    stage.note("memory-mounted", mounted_mib, Unit::Mebibytes);
     stage.note("memory-in-use", full_mib, Unit::Mebibytes);
     stage.note("memory-kept", kept_mib, Unit::Mebibytes);
     Ok(())

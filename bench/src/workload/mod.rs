@@ -138,7 +138,7 @@ const WORKLOADS: &[Workload] = &[
     workload("check", "fsck of many small files", Full, LogfsAndExt4, recovery::check),
 ];
 
-/// Those that `names` names, or all of a suite; on a slowed device, of those that wait for it.
+/// Those that `names` names, or all of a suite; on a slowed device only those that wait for it.
 pub(crate) fn chosen(
     names: &[String],
     suite: Suite,
@@ -157,7 +157,17 @@ pub(crate) fn chosen(
             .filter(|workload| workload.suite <= suite && (workload.waits || !is_slowed))
             .collect());
     }
-    names.iter().map(find).collect()
+    let named: Vec<_> = names.iter().map(find).collect::<Result<_>>()?;
+    Ok(named
+        .into_iter()
+        .filter(|workload| workload.waits || !is_slowed)
+        .collect())
+}
+
+/// Which of all workloads it is.
+pub(crate) fn place_of(workload: &Workload) -> usize {
+    let is_it = |other: &Workload| other.name == workload.name;
+    WORKLOADS.iter().position(is_it).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -182,5 +192,8 @@ mod tests {
         let slowed = chosen(&[], Suite::Quick, true).expect("a suite").len();
         assert!(0 < slowed && slowed < quick);
         assert!(chosen(&["no-such".to_owned()], Suite::Full, false).is_err());
+        let named = ["varmail", "aged"].map(str::to_owned);
+        let slowed = chosen(&named, Suite::Full, true).expect("workloads");
+        assert_eq!(slowed.len(), 1, "what does not wait is not measured twice");
     }
 }

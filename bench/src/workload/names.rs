@@ -48,7 +48,7 @@ shape!(empty_tree_1, 0, true, 1);
 shape!(empty_tree_8, 0, true, 8);
 shape!(empty_tree_32, 0, true, 32);
 
-/// Makes and removes files of 4 KiB in one directory; `files` at full scale.
+/// Files of 4 KiB in one directory; `files` at full scale.
 pub(super) fn small(stage: &mut Stage<'_>, files: usize) -> Result<()> {
     let shape = Shape {
         file_bytes: 4096,
@@ -59,7 +59,10 @@ pub(super) fn small(stage: &mut Stage<'_>, files: usize) -> Result<()> {
     let amount = format!("{} files of 4096 bytes", shape.files);
     let work = Work::Operations(shape.files);
     stage.write("create", &*amount, work, |root| shape.create(root))?;
-    stage.write("unlink", &*amount, work, |root| shape.unlink(root, "f"))
+    stage.cold()?;
+    stage.read("stat", &*amount, work, |root| shape.look(root))?;
+    stage.write("rename", &*amount, work, |root| shape.rename(root))?;
+    stage.write("unlink", &*amount, work, |root| shape.unlink(root))
 }
 
 impl Shape {
@@ -73,28 +76,33 @@ impl Shape {
         let work = Work::Operations(count);
         stage.write("create", &*amount, work, |root| shape.create(root))?;
         stage.cold()?;
-        stage.read("readdir", &*amount, work, |root| shape.list(root))?;
-        stage.read("stat", &*amount, work, |root| {
-            shape.each(|number| {
-                let found = fs::metadata(shape.path(root, "f", number))?;
-                ensure!(
-                    found.len() == self.file_bytes as u64,
-                    "a file has another size"
-                );
-                Ok(())
-            })
-        })?;
-        stage.write("rename", &*amount, work, |root| {
-            shape.each(|number| {
-                let (from, to) = (shape.path(root, "f", number), shape.path(root, "g", number));
-                fs::rename(from, to).context("rename")
-            })
-        })?;
-        stage.write("unlink", &*amount, work, |root| shape.unlink(root, "g"))
+        let listings = if self.is_tree { 1 } else { self.threads };
+        let listed = Work::Operations(count * listings);
+        stage.read("readdir", &*amount, listed, |root| shape.list(root))?;
+        stage.cold()?;
+        stage.read("stat", &*amount, work, |root| shape.look(root))?;
+        stage.write("rename", &*amount, work, |root| shape.rename(root))?;
+        stage.write("unlink", &*amount, work, |root| shape.unlink(root))
     }
 
-    fn unlink(self, root: &Path, prefix: &str) -> Result<()> {
-        self.each(|number| fs::remove_file(self.path(root, prefix, number)).context("unlink"))
+    fn look(self, root: &Path) -> Result<()> {
+        self.each(|number| {
+            let found = fs::metadata(self.path(root, "f", number))?;
+            let is_whole = found.len() == self.file_bytes as u64;
+            ensure!(is_whole, "a file has another size");
+            Ok(())
+        })
+    }
+
+    fn rename(self, root: &Path) -> Result<()> {
+        self.each(|number| {
+            let [from, to] = ["f", "g"].map(|prefix| self.path(root, prefix, number));
+            fs::rename(from, to).context("rename")
+        })
+    }
+
+    fn unlink(self, root: &Path) -> Result<()> {
+        self.each(|number| fs::remove_file(self.path(root, "g", number)).context("unlink"))
     }
 
     /// Does something with every file; threads have directories of their own if there are many.
@@ -123,13 +131,15 @@ impl Shape {
         })
     }
 
+    /// Each thread lists its share of a tree, or all of the one directory.
     fn list(self, root: &Path) -> Result<()> {
-        let directories = match self.is_tree {
-            true => self.files.div_ceil(PER_DIRECTORY),
-            false => 1,
-        };
+        let directories = self.files.div_ceil(PER_DIRECTORY);
         threads::run(self.threads, |index| {
-            for directory in threads::share(directories, index, self.threads) {
+            let share = match self.is_tree {
+                true => threads::share(directories, index, self.threads),
+                false => 0..1,
+            };
+            for directory in share {
                 let number = directory * PER_DIRECTORY;
                 let found = fs::read_dir(self.directory(root, number))?.count();
                 ensure!(found > 0, "a directory is empty");

@@ -153,7 +153,8 @@ impl Server {
     }
 
     fn path(&self, number: usize) -> PathBuf {
-        let directory = number / self.set.per_directory % self.set.files;
+        let directories = self.set.files.div_ceil(self.set.per_directory);
+        let directory = number / self.set.per_directory % directories;
         self.root.join(format!("d{directory}/f{number}"))
     }
 

@@ -28,6 +28,8 @@ pub(super) fn mount_after_crash(stage: &mut Stage<'_>, _: Option<&Input>) -> Res
     run(program("perl", ["-e", SHUT_DOWN]).arg(stage.directory()))?;
     stage.unmount()?;
     drop_caches()?;
+    // The program comes from elsewhere.
+    run(&mut program("mount", ["--version"]))?;
     let device = stage.device().path().to_owned();
     let file_system = stage.file_system();
     stage.read(
@@ -43,10 +45,14 @@ pub(super) fn mount_after_crash(stage: &mut Stage<'_>, _: Option<&Input>) -> Res
 }
 
 pub(super) fn check(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
-    let count = stage.scaled(500_000, 5000);
+    /// mke2fs makes one inode for so much of the disk.
+    const BYTES_PER_INODE: u64 = 16 << 10;
+    let room = stage.device().size_bytes()? / BYTES_PER_INODE * 9 / 10;
+    let count = stage.scaled(500_000, 5000).min(room as usize);
     make_small_files(stage.directory(), count)?;
     stage.unmount()?;
     drop_caches()?;
+    run(&mut program(stage.file_system().checker()?, ["-V"]))?;
     let device = stage.device().path().to_owned();
     let file_system = stage.file_system();
     let mut peak_kib = 0;

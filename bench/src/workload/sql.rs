@@ -63,7 +63,7 @@ pub(super) fn pgbench(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
         &["--quiet", "--initialize", "--scale=5", "bench"],
     )?;
     let count = CLIENTS * per_client;
-    let measured = stage.read(
+    stage.read(
         "transactions",
         format!("{count} transactions, {CLIENTS} clients, scale 5"),
         Work::Operations(count),
@@ -75,9 +75,7 @@ pub(super) fn pgbench(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
                 &["--no-vacuum", &clients, &transactions, "bench"],
             )
         },
-    );
-    postgres.stop()?;
-    measured
+    )
 }
 
 /// A server with its data on the file system under test. It refuses to run as root.
@@ -132,12 +130,15 @@ impl Postgres {
             .current_dir("/");
         run(&mut command).map(drop)
     }
+}
 
-    fn stop(self) -> Result<()> {
+impl Drop for Postgres {
+    /// However it ended, the next file system wants the device.
+    fn drop(&mut self) {
         let data = self.data.display().to_string();
-        self.run(
-            "pg_ctl",
-            &["--pgdata", &data, "--mode=fast", "--wait", "stop"],
-        )
+        let stop = ["--pgdata", &data, "--mode=fast", "--wait", "stop"];
+        if let Err(error) = self.run("pg_ctl", &stop) {
+            eprintln!("bench: {error:#}");
+        }
     }
 }

@@ -11,6 +11,8 @@ pub(super) fn all(stage: &mut Stage<'_>, input: Option<&Input>) -> Result<()> {
     let input = input.context("there are no files to work on")?;
     let amount = input.amount();
     let amount = amount.as_str();
+    let both = format!("{amount}, unpacked and cloned");
+    let part = "its directory fs";
     stage.write("unpack", amount, Work::Job, |root| {
         let mut tar = program("tar", ["-xf"]);
         run(tar.arg(&input.archive).arg("-C").arg(root)).map(drop)
@@ -26,32 +28,37 @@ pub(super) fn all(stage: &mut Stage<'_>, input: Option<&Input>) -> Result<()> {
         run(git.arg(root.join("clone")).args(["status", "--porcelain"])).map(drop)
     })?;
     cold(stage, "find")?;
-    stage.read("find", amount, Work::Job, |root| {
+    stage.read("find", &*both, Work::Job, |root| {
         run(program("find", [root]).args(["-newermt", "2100-01-01"])).map(drop)
     })?;
     cold(stage, "ls")?;
-    stage.read("list", amount, Work::Job, |root| {
+    stage.read("list", &*both, Work::Job, |root| {
         run(program("ls", ["-lR"]).arg(root)).map(drop)
     })?;
     cold(stage, "grep")?;
-    stage.read("grep", amount, Work::Job, |root| {
+    stage.read("grep", part, Work::Job, |root| {
         let mut grep = program("grep", ["-r", "--fixed-strings", "no such words are there"]);
         // 1: nothing found.
         run_expecting(grep.arg(root.join("fs")), &[1]).map(drop)
     })?;
     cold(stage, "cp")?;
-    stage.write("copy", amount, Work::Job, |root| {
+    stage.write("copy", part, Work::Job, |root| {
         run(program("cp", ["-a"])
             .arg(root.join("fs"))
             .arg(root.join("copy")))
         .map(drop)
     })?;
     cold(stage, "rm")?;
-    stage.write("remove", amount, Work::Job, |root| {
-        let directories = ["fs", "kernel", "include", "clone", "copy"];
-        let directories = directories.map(|name| root.join(name));
-        run(program("rm", ["-r"]).args(directories)).map(drop)
-    })
+    stage.write(
+        "remove",
+        format!("{both}, and the copy"),
+        Work::Job,
+        |root| {
+            let directories = ["fs", "kernel", "include", "clone", "copy"];
+            let directories = directories.map(|name| root.join(name));
+            run(program("rm", ["-r"]).args(directories)).map(drop)
+        },
+    )
 }
 
 /// Lets git write its index anew, later than all files: it compares the contents of those that are not

@@ -39,12 +39,8 @@ pub(super) fn report(results: &Results) -> Result<String> {
             body {
                 h1 { "logfs beside its peers" }
                 (machine(&results.machine))
-                @if let Some(mean) = results.mean_ratio_to_ext4 {
-                    p {
-                        "Geometric mean of logfs's ratios to ext4: " b { (short(mean)) }
-                        ". Above 1, here and below, is better than ext4."
-                    }
-                }
+                p { "Ratios are to ext4; above 1, here and below, is better than ext4." }
+                (means(results))
                 (PreEscaped(plot))
                 @for (workload, rows) in groups {
                     h2 { (workload) }
@@ -79,6 +75,22 @@ fn machine(machine: &Value) -> Markup {
                 tr {
                     td { (name.replace('_', " ")) }
                     td { (value.as_str().map_or_else(|| value.to_string(), str::to_owned)) }
+                }
+            }
+        }
+    }
+}
+
+fn means(results: &Results) -> Markup {
+    html! {
+        table {
+            tr {
+                th { "file system" } th { "device" } th { "geometric mean of ratios" } th { "rows" }
+            }
+            @for mean in &results.means {
+                tr {
+                    td { (mean.file_system) } td { (mean.device) }
+                    td { (short(mean.ratio_to_ext4)) } td { (mean.rows) }
                 }
             }
         }

@@ -94,14 +94,24 @@ fn table(results: &Results, rows: &[(&str, &str)]) -> String {
         let ratio = ratio.map_or_else(String::new, |ratio| format!("**{ratio:.2}**"));
         text += &format!("| {label} | {} | {ratio} |\n", figures.join(" | "));
     }
-    if let Some(mean) = results.mean_ratio_to_ext4 {
-        let blank = " |".repeat(shown.len());
-        let count = results.compared().len();
-        text += &format!(
-            "| geometric mean of all {count} rows of the suite |{blank} **{mean:.2}** |\n"
-        );
-    }
-    text
+    text + &mean_line(results, &shown)
+}
+
+/// How each does beside ext4 on the whole.
+fn mean_line(results: &Results, shown: &[&str]) -> String {
+    let Some(ours) = results.mean(OURS) else {
+        return String::new();
+    };
+    let others = shown.iter().map(|&name| match results.mean(name) {
+        Some(mean) if name != OURS => format!(" {:.2} |", mean.ratio_to_ext4),
+        _ => " |".to_owned(),
+    });
+    format!(
+        "| ratio to {REFERENCE}, geometric mean of all {} rows |{} **{:.2}** |\n",
+        ours.rows,
+        others.collect::<String>(),
+        ours.ratio_to_ext4
+    )
 }
 
 fn figure(row: &Row) -> String {
@@ -136,7 +146,7 @@ mod tests {
             | | logfs | ext4 | f2fs | logfs : ext4 |\n\
             |---|---:|---:|---:|---:|\n\
             | this | 300 op/s | 200 op/s | 400 op/s | **1.50** |\n\
-            | geometric mean of all 1 rows of the suite | | | | **1.50** |\n";
+            | ratio to ext4, geometric mean of all 1 rows | | | 2.00 | **1.50** |\n";
         assert_eq!(table(&results, &[("a/b", "this")]), wanted);
     }
 }

@@ -15,13 +15,15 @@ const NAMES_PX: u32 = 330;
 const BELOW_PX: u32 = 80;
 
 /// Distinct also to those who see few colours (Okabe and Ito).
-const COLORS: [RGBColor; 6] = [
+const COLORS: [RGBColor; 8] = [
     RGBColor(213, 94, 0),
     RGBColor(0, 114, 178),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
+    RGBColor(240, 228, 66),
+    RGBColor(0, 0, 0),
 ];
 
 const GREY: RGBColor = RGBColor(150, 150, 150);

@@ -16,10 +16,25 @@ pub(super) const OURS: &str = "logfs";
 #[derive(Serialize)]
 pub(super) struct Results {
     pub(super) machine: Value,
-    /// The geometric mean of our ratios to ext4.
-    pub(super) mean_ratio_to_ext4: Option<f64>,
+    /// How each but ext4 does beside it on the whole.
+    pub(super) means: Vec<Mean>,
     pub(super) rows: Vec<Row>,
 }
+
+/// The geometric mean of a file system's ratios to ext4.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Mean {
+    pub(super) file_system: String,
+    /// Over which rows: [`ALL`], or those of one device.
+    pub(super) device: String,
+    pub(super) ratio_to_ext4: f64,
+    /// How many rows both have.
+    pub(super) rows: usize,
+}
+
+/// All rows, whatever the device; and what the device is called that is not slowed.
+pub(super) const ALL: &str = "all";
+const NOT_SLOWED: &str = "not slowed";
 
 /// A step of a workload on a file system. Everything but `values` is a median.
 #[derive(Clone, Debug, Serialize)]
@@ -74,7 +89,7 @@ impl Results {
         }
         Results {
             machine,
-            mean_ratio_to_ext4: mean_ratio(&rows),
+            means: means(&rows),
             rows,
         }
     }
@@ -115,6 +130,13 @@ impl Results {
         names
     }
 
+    /// How a file system does beside ext4 on the whole.
+    pub(super) fn mean(&self, file_system: &str) -> Option<&Mean> {
+        self.means
+            .iter()
+            .find(|mean| mean.file_system == file_system && mean.device == ALL)
+    }
+
     /// The row of a step on a file system.
     pub(super) fn find(&self, name: &str, file_system: &str) -> Option<&Row> {
         let is_it = |row: &&Row| row.row == name && row.file_system == file_system;
@@ -144,8 +166,11 @@ impl Results {
                 theirs.written_mib
             );
         }
-        if let Some(mean) = self.mean_ratio_to_ext4 {
-            text += &format!("geometric mean of the ratios: {mean:.2}\n");
+        for mean in &self.means {
+            text += &format!(
+                "{}: geometric mean of {} ratios, device {}: {:.2}\n",
+                mean.file_system, mean.rows, mean.device, mean.ratio_to_ext4
+            );
         }
         text
     }
@@ -219,16 +244,30 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
-fn mean_ratio(rows: &[Row]) -> Option<f64> {
-    let logarithms: Vec<f64> = rows
-        .iter()
-        .filter(|row| row.file_system == OURS)
-        .filter_map(|row| row.ratio_to_ext4)
-        .filter(|ratio| ratio.is_finite() && *ratio > 0.0)
-        .map(f64::ln)
-        .collect();
-    let count = logarithms.len();
-    (count > 0).then(|| (logarithms.iter().sum::<f64>() / count as f64).exp())
+fn means(rows: &[Row]) -> Vec<Mean> {
+    let mut logarithms: Vec<((&str, &str), Vec<f64>)> = Vec::new();
+    for row in rows.iter().filter(|row| row.file_system != REFERENCE) {
+        let ratio = row.ratio_to_ext4.filter(|ratio| ratio.is_finite());
+        let Some(ratio) = ratio.filter(|ratio| *ratio > 0.0) else {
+            continue;
+        };
+        let device = row.row.split_once(':').map_or(NOT_SLOWED, |(name, _)| name);
+        for key in [ALL, device].map(|device| (row.file_system.as_str(), device)) {
+            match logarithms.iter_mut().find(|(other, _)| *other == key) {
+                Some((_, of_it)) => of_it.push(ratio.ln()),
+                None => logarithms.push((key, vec![ratio.ln()])),
+            }
+        }
+    }
+    let means = logarithms
+        .into_iter()
+        .map(|((file_system, device), of_it)| Mean {
+            file_system: file_system.to_owned(),
+            device: device.to_owned(),
+            ratio_to_ext4: (of_it.iter().sum::<f64>() / of_it.len() as f64).exp(),
+            rows: of_it.len(),
+        });
+    means.collect()
 }
 
 /// A figure with three digits that count.
@@ -278,6 +317,8 @@ mod tests {
             sample("b", "logfs", 0, 4.0, Unit::Seconds),
             sample("b", "ext4", 0, 2.0, Unit::Seconds),
             sample("c", "logfs", 0, 4.0, Unit::Seconds),
+            sample("b", "xfs", 0, 8.0, Unit::Seconds),
+            sample("flush-1ms:a", "xfs", 0, 8.0, speed),
         ];
         let results = Results::of(&samples, Value::Null);
         let row = |name| results.find(name, "logfs").expect("a row");
@@ -287,10 +328,18 @@ mod tests {
         );
         assert_eq!(row("b").ratio_to_ext4, Some(0.5));
         assert_eq!(row("c").ratio_to_ext4, None);
-        assert_eq!(results.mean_ratio_to_ext4, Some(1.0));
-        assert_eq!(results.names(), ["a", "b", "c"]);
-        assert_eq!(results.file_systems(), ["logfs", "ext4"]);
-        assert_eq!(results.summary().lines().count(), 4);
+        let mean = |name| {
+            results
+                .mean(name)
+                .map(|mean| (mean.ratio_to_ext4, mean.rows))
+        };
+        assert_eq!(
+            [mean("logfs"), mean("xfs"), mean("ext4")],
+            [Some((1.0, 2)), Some((0.25, 1)), None]
+        );
+        assert_eq!(results.names(), ["a", "b", "c", "flush-1ms:a"]);
+        assert_eq!(results.file_systems(), ["logfs", "ext4", "xfs"]);
+        assert_eq!(results.summary().lines().count(), 7);
     }
 
     #[test]
