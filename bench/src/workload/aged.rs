@@ -1,6 +1,7 @@
 //! A disk that was in use for long: filled to 80 %, then files replaced by others of other sizes again
 //! and again.
 
+use super::footprint::look_at_all;
 use super::names;
 use crate::input::Input;
 use crate::stage::{Stage, Work, sync_file_system};
@@ -90,12 +91,7 @@ fn steps(stage: &mut Stage<'_>, tenants: &mut Tenants, new_bytes: u64) -> Result
         "stat-all",
         format!("{count} files"),
         Work::Operations(count),
-        |_| {
-            for entry in fs::read_dir(&tenants.directory)? {
-                entry?.metadata()?;
-            }
-            Ok(())
-        },
+        |_| look_at_all(&tenants.directory),
     )?;
     stage.write(
         "remove-all",

@@ -57,7 +57,8 @@ pub(super) fn mounted_memory(stage: &mut Stage<'_>, _: Option<&Input>) -> Result
     Ok(())
 }
 
-fn look_at_all(directory: &Path) -> Result<()> {
+/// Looks at all that is below a directory.
+pub(super) fn look_at_all(directory: &Path) -> Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if entry.metadata()?.is_dir() {
