@@ -477,6 +477,7 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
     }
 
     fn load(&self, ino: Ino) -> Result<Attr> {
+        self.note_use();
         self.reporter.check_alive()?;
         Ok(self.pin(ino)?.read().attr())
     }
@@ -538,6 +539,7 @@ impl<E: Env> FileSystem<E> for LogFs<E> {
         cookie: u64,
         emit: &mut dyn FnMut(&DirEntry<'_>) -> bool,
     ) -> Result<()> {
+        self.note_use();
         let inode = self.inode(dir)?;
         crate::dir::read(self, &inode.read(), cookie, emit)
     }

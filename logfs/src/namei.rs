@@ -58,6 +58,7 @@ pub(crate) fn add_links(state: &mut State, change: i32) {
 
 impl<E: Env> LogFs<E> {
     pub(crate) fn find(&self, dir: Ino, name: &[u8]) -> Result<Ino> {
+        self.note_use();
         let dir = self.inode(dir)?;
         let state = dir.read();
         if !is_dir(&state) {

@@ -127,6 +127,29 @@ fn cleaning_waits_while_files_are_written() {
 }
 
 #[test]
+fn cleaning_waits_while_names_are_read() {
+    let sim = fresh(64 * MIB);
+    churned(&sim, 5);
+    sim.mkdir(b"/dir", 0o755).unwrap();
+    let root = sim.fs().load(sim.fs().root()).unwrap().ino;
+    let ino = sim.fs().lookup(root, b"dir").unwrap();
+    let step = || sim.fs().clean(&mut Vec::new());
+    let waits = |what: &str| {
+        assert!((1..u64::MAX).contains(&step()), "{what}");
+        assert_eq!(step(), 0, "nobody uses the disk");
+    };
+    waits("the disk was just used");
+    sim.fs().lookup(root, b"dir").unwrap();
+    waits("a name is looked up");
+    sim.fs().load(ino).unwrap();
+    waits("an inode is read");
+    sim.fs().readdir(root, 0, &mut |_| true).unwrap();
+    waits("a directory is listed");
+    sim.fs().forget(ino);
+    sim.fs().forget(root);
+}
+
+#[test]
 fn nothing_is_cleaned_on_a_disk_that_is_mostly_empty() {
     let sim = fresh(64 * MIB);
     for index in 0..1000 {
