@@ -19,6 +19,12 @@ check() {
         grep '^/mnt' | sort -r | while read -r target; do umount "$target"; done
 }
 
+# fresh [OPTION...]: makes a file system and mounts it.
+fresh() {
+    mkfs -t logfs -f "$DISK0" >/dev/null
+    mount -t logfs "$@" "$DISK0" /mnt/a
+}
+
 # refused TEXT COMMAND...: the command fails and says TEXT.
 refused() {
     wanted=$1

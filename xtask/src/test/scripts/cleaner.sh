@@ -4,12 +4,6 @@ NAME=${DISK0#/dev/}
 COUNTERS=/sys/fs/logfs/$NAME
 FILES=96
 
-# fresh [OPTIONS]
-fresh() {
-    mkfs -t logfs -f "$DISK0" >/dev/null
-    mount -t logfs "$@" "$DISK0" /mnt/a
-}
-
 unmount_whole() {
     umount /mnt/a
     fsck -t logfs -f -n --check-data "$DISK0"

@@ -2,11 +2,6 @@
 # set-features IMAGE NAME BITS sets feature bits in a superblock.
 mkdir -p /mnt/a /mnt/b
 
-fresh() {
-    mkfs -t logfs -f "$DISK0" >/dev/null
-    mount -t logfs "$@" "$DISK0" /mnt/a
-}
-
 unmount_whole() {
     umount /mnt/a
     fsck -t logfs -f -n "$DISK0"

@@ -2,11 +2,6 @@
 # nobody waits for ever.
 mkdir -p /mnt/a
 
-fresh() {
-    mkfs -t logfs -f "$DISK0" >/dev/null
-    mount -t logfs "$@" "$DISK0" /mnt/a
-}
-
 again() {
     umount /mnt/a
     fsck -t logfs -f -n "$DISK0"
