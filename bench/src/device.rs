@@ -1,14 +1,20 @@
 //! The device under test.
 
 use crate::counters;
+use crate::memory::{ALIGNMENT_BYTES, aligned};
 use crate::program::{program, run};
 use anyhow::{Context, Result};
 use bench_sample::DeviceWork;
-use std::fs::{self, File};
+use rustix::fs::OFlags;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The name of the device that makes flushes and writes cost something.
 const SLOWED: &str = "bench-latency";
+
+/// What is read at once when all of it is.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// A block device, as it is or slowed.
 pub(crate) struct Device {
@@ -77,6 +83,26 @@ impl Device {
         File::open(&self.path)
             .and_then(|mut file| file.seek(SeekFrom::End(0)))
             .with_context(|| format!("cannot read {}", self.path.display()))
+    }
+
+    /// Reads all of it once, past the page cache. What is behind a virtual device was last used by
+    /// another machine, and its host takes up to twice as long for the first access, which whoever is
+    /// measured first would have to pay for.
+    pub(crate) fn touch(&self) -> Result<()> {
+        let device = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::DIRECT.bits() as i32)
+            .open(&self.path)
+            .with_context(|| format!("cannot open {}", self.path.display()))?;
+        let mut memory = vec![0_u8; PIECE_BYTES + ALIGNMENT_BYTES];
+        let piece = aligned(&mut memory, PIECE_BYTES).context("memory is not aligned")?;
+        let mut place = 0;
+        loop {
+            match device.read_at(piece, place).context("reading the device")? {
+                0 => return Ok(()),
+                bytes => place += bytes as u64,
+            }
+        }
     }
 
     /// What it has been asked for so far.

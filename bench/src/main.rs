@@ -102,5 +102,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let device = device::Device::open(device, arguments.flush_cost, arguments.write_cost)?;
     memory::touch()?;
+    device.touch()?;
     turns::take(&device, &workloads, arguments)
 }

@@ -1,6 +1,6 @@
 //! The machine's memory.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::{self, File};
 use std::io::Write;
@@ -10,6 +10,9 @@ const TOUCHED_PERCENT: u64 = 95;
 
 /// What is written at once, in KiB.
 const PIECE_KIB: u64 = 1 << 10;
+
+/// Direct access wants buffers at such an address.
+pub(crate) const ALIGNMENT_BYTES: usize = 4096;
 
 /// A figure of /proc/meminfo, in KiB.
 pub(crate) fn info_kib(name: &str) -> Result<u64> {
@@ -39,9 +42,26 @@ pub(crate) fn touch() -> Result<()> {
     Ok(())
 }
 
+/// A part of `memory` that direct access accepts.
+pub(crate) fn aligned(memory: &mut [u8], len_bytes: usize) -> Result<&mut [u8]> {
+    let skipped = memory.as_ptr().align_offset(ALIGNMENT_BYTES);
+    ensure!(skipped <= ALIGNMENT_BYTES, "no aligned address");
+    memory
+        .get_mut(skipped..skipped + len_bytes)
+        .context("too little memory")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{ALIGNMENT_BYTES, aligned, parse};
+
+    #[test]
+    fn buffers_are_where_direct_access_wants_them() {
+        let mut memory = vec![0; 4096 + ALIGNMENT_BYTES];
+        let buffer = aligned(&mut memory, 4096).expect("room");
+        assert_eq!(buffer.as_ptr() as usize % ALIGNMENT_BYTES, 0);
+        assert_eq!(buffer.len(), 4096);
+    }
 
     #[test]
     fn figures_are_found_by_their_whole_name() {

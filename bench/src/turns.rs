@@ -8,11 +8,18 @@ use crate::input::Input;
 use crate::stage::Stage;
 use crate::workload::{Workload, place_of};
 use anyhow::{Context, Result};
+use bench_sample::Sample;
 use std::process::ExitCode;
 use std::time::Instant;
 
+/// Of the work that a practice turn does.
+const PRACTICE_PERCENT: u32 = 1;
+
 /// Measures, and prints each sample as soon as it is there. A workload that fails on one file system
 /// is told on standard error, and makes the exit status 1; the others are measured all the same.
+///
+/// Before all that comes a short turn that nobody measures: what runs for the first time in a machine
+/// waits for programs and memory that the second finds there.
 pub(crate) fn take(
     device: &Device,
     workloads: &[&Workload],
@@ -22,6 +29,7 @@ pub(crate) fn take(
     let input = arguments.input.as_deref().filter(|_| is_wanted);
     let input = input.map(Input::open).transpose()?;
     let mut failed = false;
+    let mut is_practised = false;
     for run in (arguments.first_run..).take(arguments.runs as usize) {
         for workload in workloads {
             if workload.needs_input && input.is_none() {
@@ -29,17 +37,27 @@ pub(crate) fn take(
             }
             let mut file_systems = arguments.fs.clone();
             file_systems.retain(|&file_system| workload.is_for(file_system));
-            for &file_system in &order(&file_systems, run as usize, place_of(workload)) {
-                let turn = Turn {
+            let mut turns: Vec<_> = order(&file_systems, run as usize, place_of(workload))
+                .into_iter()
+                .map(|file_system| Turn {
                     device,
                     workload,
                     file_system,
                     input: input.as_ref(),
                     scale_percent: arguments.scale,
-                    run,
-                };
+                    run: Some(run),
+                })
+                .collect();
+            if let (false, Some(last)) = (is_practised, turns.last()) {
+                turns.insert(0, last.practice());
+                is_practised = true;
+            }
+            for turn in turns {
                 if let Err(error) = turn.take() {
-                    eprintln!("bench: {} on {file_system}: {error:#}", workload.name);
+                    eprintln!(
+                        "bench: {} on {}: {error:#}",
+                        workload.name, turn.file_system
+                    );
                     failed = true;
                 }
             }
@@ -68,10 +86,19 @@ struct Turn<'a> {
     file_system: FileSystem,
     input: Option<&'a Input>,
     scale_percent: u32,
-    run: u32,
+    /// Its number; practice has none.
+    run: Option<u32>,
 }
 
 impl Turn<'_> {
+    fn practice(&self) -> Self {
+        Turn {
+            scale_percent: PRACTICE_PERCENT,
+            run: None,
+            ..*self
+        }
+    }
+
     fn take(&self) -> Result<()> {
         let started = Instant::now();
         let mut stage = Stage::open(self.device, self.file_system, self.scale_percent)?;
@@ -79,23 +106,34 @@ impl Turn<'_> {
         // Also after an error: the next file system wants the device.
         let samples = stage.close();
         worked?;
-        for mut sample in samples.context("unmounting")? {
+        let samples = samples.context("unmounting")?;
+        let name = match self.run {
+            Some(run) => format!("run {}", run + 1),
+            None => "practice".to_owned(),
+        };
+        eprintln!(
+            "{name}: {} on {}: {:.1} s",
+            self.workload.name,
+            self.file_system,
+            started.elapsed().as_secs_f64()
+        );
+        match self.run {
+            Some(run) => self.print(samples, run),
+            None => Ok(()),
+        }
+    }
+
+    fn print(&self, samples: Vec<Sample>, run: u32) -> Result<()> {
+        for mut sample in samples {
             sample.row = format!(
                 "{}{}/{}",
                 self.device.set_up(),
                 self.workload.name,
                 sample.row
             );
-            sample.run = self.run;
+            sample.run = run;
             println!("{}", serde_json::to_string(&sample)?);
         }
-        eprintln!(
-            "run {}: {} on {}: {:.1} s",
-            self.run + 1,
-            self.workload.name,
-            self.file_system,
-            started.elapsed().as_secs_f64()
-        );
         Ok(())
     }
 }

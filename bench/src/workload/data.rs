@@ -2,9 +2,10 @@
 
 use crate::file_system::FileSystem;
 use crate::input::Input;
+use crate::memory::{ALIGNMENT_BYTES, aligned};
 use crate::stage::{Stage, Work, drop_caches};
 use crate::threads;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -18,9 +19,6 @@ const TOTAL_BYTES: usize = 512 << 20;
 
 /// What random steps read or write, with small blocks.
 const RANDOM_BYTES: usize = 64 << 20;
-
-/// Direct access wants buffers at such an address.
-const ALIGNMENT_BYTES: usize = 4096;
 
 pub(super) fn buffered_1(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
     play(stage, false, 1)
@@ -220,26 +218,9 @@ impl Files {
     }
 }
 
-/// A part of `memory` that direct access accepts.
-fn aligned(memory: &mut [u8], len_bytes: usize) -> Result<&mut [u8]> {
-    let skipped = memory.as_ptr().align_offset(ALIGNMENT_BYTES);
-    ensure!(skipped <= ALIGNMENT_BYTES, "no aligned address");
-    memory
-        .get_mut(skipped..skipped + len_bytes)
-        .context("too little memory")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{ALIGNMENT_BYTES, Files, STEPS, aligned};
-
-    #[test]
-    fn buffers_are_where_direct_access_wants_them() {
-        let mut memory = vec![0; 4096 + ALIGNMENT_BYTES];
-        let buffer = aligned(&mut memory, 4096).expect("room");
-        assert_eq!(buffer.as_ptr() as usize % ALIGNMENT_BYTES, 0);
-        assert_eq!(buffer.len(), 4096);
-    }
+    use super::{Files, STEPS};
 
     #[test]
     fn every_step_runs_on_what_the_ones_before_it_left() {
