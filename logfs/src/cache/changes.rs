@@ -88,7 +88,7 @@ impl Changes {
 /// Bytes that are told apart.
 const WORD_BYTES: usize = 8;
 
-/// What is compared at a time: numbers, since comparing slices is a call.
+/// What is compared at a time: numbers one by one, since comparing slices or arrays is a call.
 type Words = [u64; 4];
 const CHUNK_BYTES: usize = size_of::<Words>();
 
@@ -110,11 +110,11 @@ pub(crate) fn difference(old: &[u8], new: &[u8], mut emit: impl FnMut(usize, usi
     };
     for (index, (a, b)) in old_chunks.iter().zip(new_chunks).enumerate() {
         let (a, b): (Words, Words) = (bytemuck::cast(*a), bytemuck::cast(*b));
-        if a == b {
+        let pairs = || a.iter().zip(&b);
+        if pairs().fold(0, |any, (a, b)| any | (a ^ b)) == 0 {
             continue;
         }
         let start = index * CHUNK_BYTES;
-        let pairs = || a.iter().zip(&b);
         if pairs().all(|(a, b)| a != b) {
             differs(start, start + CHUNK_BYTES);
             continue;
@@ -124,11 +124,17 @@ pub(crate) fn difference(old: &[u8], new: &[u8], mut emit: impl FnMut(usize, usi
             differs(start, start + WORD_BYTES);
         }
     }
-    let start = old.len() - old_rest.len();
-    let rest = old_rest.chunks(WORD_BYTES).zip(new_rest.chunks(WORD_BYTES));
-    for (word, (a, _)) in rest.enumerate().filter(|(_, (a, b))| a != b) {
-        let start = start + word * WORD_BYTES;
-        differs(start, start + a.len());
+    let (old_words, old_end) = old_rest.as_chunks::<WORD_BYTES>();
+    let (new_words, new_end) = new_rest.as_chunks::<WORD_BYTES>();
+    let mut start = old.len() - old_rest.len();
+    for (a, b) in old_words.iter().zip(new_words) {
+        if u64::from_ne_bytes(*a) != u64::from_ne_bytes(*b) {
+            differs(start, start + WORD_BYTES);
+        }
+        start += WORD_BYTES;
+    }
+    if old_end.iter().zip(new_end).any(|(a, b)| a != b) {
+        differs(start, old.len());
     }
     if let Some((first, last)) = run {
         emit(first, last);
@@ -187,5 +193,21 @@ mod tests {
         });
         assert_eq!(patched, new);
         assert_eq!(runs, 3);
+    }
+
+    #[test]
+    fn difference_finds_any_one_byte_of_any_length() {
+        for len in 1..=3 * CHUNK_BYTES {
+            let old = vec![7u8; len];
+            difference(&old, &old, |_, _| unreachable!("nothing has changed"));
+            for place in 0..len {
+                let mut new = old.clone();
+                new[place] = 8;
+                let mut found = Vec::new();
+                difference(&old, &new, |start, end| found.push(start..end));
+                assert_eq!(found.len(), 1, "byte {place} of {len}");
+                assert!(found[0].contains(&place) && found[0].end <= len);
+            }
+        }
     }
 }
