@@ -32,6 +32,10 @@ struct Arguments {
     #[arg(long, value_name = "DEVICE", required_unless_present = "list")]
     device: Option<PathBuf>,
 
+    /// Read all of the device once before: the host of a virtual one takes longer for the first access
+    #[arg(long)]
+    read_first: bool,
+
     /// The file systems to compare
     #[arg(long, value_enum, value_delimiter = ',', default_value = "logfs,ext4")]
     fs: Vec<FileSystem>,
@@ -102,6 +106,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let device = device::Device::open(device, arguments.flush_cost, arguments.write_cost)?;
     memory::touch()?;
-    device.touch()?;
+    if arguments.read_first {
+        device.touch()?;
+    }
     turns::take(&device, &workloads, arguments)
 }

@@ -141,6 +141,7 @@ impl<'a> Bench<'a> {
         // Not our standard output: what was measured before a fault must not be lost.
         command.push(r#"exec bench --device "$DISK0" "$@" > "$EXCHANGE/samples.jsonl""#.into());
         command.push("bench".into());
+        command.push("--read-first".into());
         command.push(format!("--fs={}", self.arguments.file_systems().join(",")).into());
         command.push(format!("--first-run={}", self.first_run).into());
         command.push(format!("--runs={}", self.runs).into());
