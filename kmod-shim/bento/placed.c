@@ -149,18 +149,29 @@ static int bento_new_place(struct inode *inode, u64 start, u64 len,
 	return err;
 }
 
-/* The end of the run of dirty folios behind a position. */
+/*
+ * The end of the run of dirty folios behind a position. Folio by folio, since
+ * looking at each page of a large one would take longer than placing it.
+ */
 static u64 bento_dirty_until(struct inode *inode, u64 from)
 {
-	struct xarray *pages = &inode->i_mapping->i_pages;
+	XA_STATE(xas, &inode->i_mapping->i_pages, 0);
 	u64 end = min_t(u64, round_up(i_size_read(inode), BENTO_BLOCK_BYTES),
 			from + BENTO_AHEAD_BLOCKS * BENTO_BLOCK_BYTES);
 	pgoff_t index = from >> PAGE_SHIFT;
+	void *folio;
 
-	while ((u64)index << PAGE_SHIFT < end &&
-	       xa_get_mark(pages, index, PAGECACHE_TAG_DIRTY) &&
-	       !xa_get_mark(pages, index, PAGECACHE_TAG_WRITEBACK))
-		index++;
+	rcu_read_lock();
+	while ((u64)index << PAGE_SHIFT < end) {
+		xas_set(&xas, index);
+		folio = xas_load(&xas);
+		if (!folio || xas_retry(&xas, folio) ||
+		    !xas_get_mark(&xas, PAGECACHE_TAG_DIRTY) ||
+		    xas_get_mark(&xas, PAGECACHE_TAG_WRITEBACK))
+			break;
+		index = round_up(index + 1, 1UL << xas_get_order(&xas));
+	}
+	rcu_read_unlock();
 	return max(from, min(end, (u64)index << PAGE_SHIFT));
 }
 

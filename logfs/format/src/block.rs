@@ -151,6 +151,18 @@ pub fn seal(block: &mut [u8]) {
     }
 }
 
+/// Checks what a block's header says that it is, and nothing else of it.
+pub fn check_kind(block: &[u8], kind: BlockKind) -> Result<(), Fault> {
+    let found = header(block).ok_or(Fault::Length)?.kind.get();
+    if found == kind as u16 {
+        return Ok(());
+    }
+    Err(Fault::Kind {
+        found,
+        wanted: kind,
+    })
+}
+
 /// Checks everything but the checksum that a block's header states.
 pub fn check_header(
     block: &[u8],
@@ -165,12 +177,7 @@ pub fn check_header(
     if header.magic.get() != BLOCK_MAGIC {
         return Err(Fault::Magic(header.magic.get()));
     }
-    if header.kind.get() != kind as u16 {
-        return Err(Fault::Kind {
-            found: header.kind.get(),
-            wanted: kind,
-        });
-    }
+    check_kind(block, kind)?;
     if header.uuid != *uuid {
         return Err(Fault::ForeignUuid);
     }

@@ -88,15 +88,27 @@ impl Changes {
 /// Bytes that are told apart.
 const WORD_BYTES: usize = 8;
 
-/// What is compared at a time: numbers one by one, since comparing slices or arrays is a call.
-type Words = [u64; 4];
-const CHUNK_BYTES: usize = size_of::<Words>();
+/// A word as it is compared: comparing slices or arrays is a call.
+type Word = [u8; WORD_BYTES];
+
+/// Words that are compared in one go, with a bit for each.
+const GROUP_WORDS: usize = u64::BITS as usize;
+
+/// A bit for each word (of at most [`GROUP_WORDS`]) that differs. One word that does not between two
+/// that do counts as one of them: that is less than [`GAP_MIN`].
+fn differing(old: &[Word], new: &[Word]) -> u64 {
+    let pairs = old.iter().zip(new).rev();
+    let words = pairs.fold(0, |words, (a, b)| {
+        words << 1 | u64::from(u64::from_ne_bytes(*a) != u64::from_ne_bytes(*b))
+    });
+    words | words << 1 & words >> 1
+}
 
 /// Runs of bytes in which `new` differs from `old` (both of one length), as start and end; runs less
 /// than [`GAP_MIN`] apart are one.
 pub(crate) fn difference(old: &[u8], new: &[u8], mut emit: impl FnMut(usize, usize)) {
-    let (old_chunks, old_rest) = old.as_chunks::<CHUNK_BYTES>();
-    let (new_chunks, new_rest) = new.as_chunks::<CHUNK_BYTES>();
+    let (old_words, old_end) = old.as_chunks::<WORD_BYTES>();
+    let (new_words, new_end) = new.as_chunks::<WORD_BYTES>();
     let mut run: Option<(usize, usize)> = None;
     let mut differs = |start: usize, end: usize| {
         run = match run {
@@ -108,33 +120,22 @@ pub(crate) fn difference(old: &[u8], new: &[u8], mut emit: impl FnMut(usize, usi
             None => Some((start, end)),
         };
     };
-    for (index, (a, b)) in old_chunks.iter().zip(new_chunks).enumerate() {
-        let (a, b): (Words, Words) = (bytemuck::cast(*a), bytemuck::cast(*b));
-        let pairs = || a.iter().zip(&b);
-        if pairs().fold(0, |any, (a, b)| any | (a ^ b)) == 0 {
-            continue;
+    let groups = old_words
+        .chunks(GROUP_WORDS)
+        .zip(new_words.chunks(GROUP_WORDS));
+    for (group, (old, new)) in groups.enumerate() {
+        let mut words = differing(old, new);
+        while words != 0 {
+            let first = words.trailing_zeros();
+            let len = (words >> first).trailing_ones() as usize;
+            let start = (group * GROUP_WORDS + first as usize) * WORD_BYTES;
+            differs(start, start + len * WORD_BYTES);
+            // The carry runs through the lowest run of ones.
+            words &= words.wrapping_add(1 << first);
         }
-        let start = index * CHUNK_BYTES;
-        if pairs().all(|(a, b)| a != b) {
-            differs(start, start + CHUNK_BYTES);
-            continue;
-        }
-        for (word, _) in pairs().enumerate().filter(|(_, (a, b))| a != b) {
-            let start = start + word * WORD_BYTES;
-            differs(start, start + WORD_BYTES);
-        }
-    }
-    let (old_words, old_end) = old_rest.as_chunks::<WORD_BYTES>();
-    let (new_words, new_end) = new_rest.as_chunks::<WORD_BYTES>();
-    let mut start = old.len() - old_rest.len();
-    for (a, b) in old_words.iter().zip(new_words) {
-        if u64::from_ne_bytes(*a) != u64::from_ne_bytes(*b) {
-            differs(start, start + WORD_BYTES);
-        }
-        start += WORD_BYTES;
     }
     if old_end.iter().zip(new_end).any(|(a, b)| a != b) {
-        differs(start, old.len());
+        differs(old.len() - old_end.len(), old.len());
     }
     if let Some((first, last)) = run {
         emit(first, last);
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn difference_finds_any_one_byte_of_any_length() {
-        for len in 1..=3 * CHUNK_BYTES {
+        for len in 1..=3 * GROUP_WORDS {
             let old = vec![7u8; len];
             difference(&old, &old, |_, _| unreachable!("nothing has changed"));
             for place in 0..len {

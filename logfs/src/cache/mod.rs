@@ -166,8 +166,10 @@ impl<E: Env> Cache<E> {
         self.load(address, kind)
     }
 
+    /// A cached block, if it is what was asked for. Its address and uuid were checked when it came from
+    /// the device, and nobody changes them.
     fn expect_kind(&self, page: Arc<Page>, address: u64, kind: BlockKind) -> Result<Arc<Page>> {
-        match block::check_header(page.bytes(), kind, &self.uuid, address) {
+        match block::check_kind(page.bytes(), kind) {
             Ok(()) => Ok(page),
             Err(fault) => Err(self.damaged(address, kind, fault)),
         }
@@ -305,7 +307,7 @@ impl<E: Env> Cache<E> {
                 continue;
             };
             lookups.hits += 1;
-            if let Err(fault) = block::check_header(entry.page.bytes(), kind, &self.uuid, address) {
+            if let Err(fault) = block::check_kind(entry.page.bytes(), kind) {
                 drop(shard);
                 return Err(self.damaged(address, kind, fault));
             }
