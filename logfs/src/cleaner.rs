@@ -27,6 +27,10 @@ const PAUSE_MS: u64 = 100;
 /// The same while data goes into holes for want of clean segments.
 const SHORT_PAUSE_MS: u64 = 10;
 
+/// A pause is at least so many times as long as the step before it, however slow device and processor
+/// are: users get four fifths of both.
+const PAUSE_PER_STEP: u64 = 4;
+
 /// Runs that one transaction moves at most.
 const MOVE_RUNS_MAX: usize = 8;
 
@@ -106,11 +110,19 @@ impl<E: Env> LogFs<E> {
     pub(crate) fn clean_step(&self, moved: &mut Vec<Moved>) -> u64 {
         let mut cleaner = self.cleaner.lock();
         let was_used = self.used.swap(false, Ordering::Relaxed);
-        match self.clean_some(&mut cleaner, moved) {
+        let begun_ns = self.env.monotonic_ns();
+        let step = self.clean_some(&mut cleaner, moved);
+        let took_ms = self.env.monotonic_ns().saturating_sub(begun_ns) / 1_000_000;
+        match step {
             Ok(Step::Settle) => 0,
             Ok(Step::More) if !was_used => 0,
-            Ok(Step::More) if self.space.is_short_of_segments() => SHORT_PAUSE_MS,
-            Ok(Step::More) => PAUSE_MS,
+            Ok(Step::More) => {
+                let least_ms = match self.space.is_short_of_segments() {
+                    true => SHORT_PAUSE_MS,
+                    false => PAUSE_MS,
+                };
+                least_ms.max(took_ms * PAUSE_PER_STEP)
+            }
             // Errors have been reported, or are the want of space or memory: later, perhaps.
             Ok(Step::Nothing) | Err(_) => {
                 self.give_up(&mut cleaner, false);

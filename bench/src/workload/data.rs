@@ -130,6 +130,12 @@ struct Files {
     is_direct: bool,
 }
 
+/// The size of each file: whole blocks of any size that a step may use, since one step reads what another
+/// has written.
+fn file_bytes(total_bytes: usize, files: usize) -> usize {
+    total_bytes / files / LARGE_BYTES * LARGE_BYTES
+}
+
 fn play(stage: &mut Stage<'_>, is_direct: bool, thread_count: usize) -> Result<()> {
     let total = stage.scaled(TOTAL_BYTES >> 20, 16) << 20;
     let is_raw = stage.file_system() == FileSystem::Raw;
@@ -145,13 +151,13 @@ fn play(stage: &mut Stage<'_>, is_direct: bool, thread_count: usize) -> Result<(
         let paths = (0..thread_count).map(|index| match is_raw {
             true => (
                 stage.device().path().to_owned(),
-                (index * (total / thread_count)) as u64,
+                (index * file_bytes(total, thread_count)) as u64,
             ),
             false => (stage.directory().join(format!("{name}-{index}")), 0),
         });
         let files = Files {
             paths: paths.collect(),
-            file_bytes: total / thread_count,
+            file_bytes: file_bytes(total, thread_count),
             is_direct,
         };
         let bytes = files.step_bytes(*step) * thread_count;
@@ -220,7 +226,19 @@ impl Files {
 
 #[cfg(test)]
 mod tests {
-    use super::{Files, STEPS};
+    use super::{Files, LARGE_BYTES, STEPS, TOTAL_BYTES, file_bytes};
+
+    #[test]
+    fn at_every_scale_and_with_every_number_of_threads_files_hold_whole_blocks() {
+        for percent in 1..=100 {
+            let total_bytes = ((TOTAL_BYTES >> 20) * percent / 100).max(16) << 20;
+            for files in [1, 8] {
+                let len = file_bytes(total_bytes, files);
+                assert!(len > 0 && len.is_multiple_of(LARGE_BYTES));
+                assert!(len * files <= total_bytes);
+            }
+        }
+    }
 
     #[test]
     fn every_step_runs_on_what_the_ones_before_it_left() {

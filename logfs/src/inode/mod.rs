@@ -29,7 +29,7 @@ pub(crate) use attr::{from_time, now, to_time};
 pub(crate) use pending::{Delayed, Piece, Placed};
 
 /// Locks that the table is split over.
-const SHARDS: usize = 16;
+const SHARDS: usize = 64;
 
 /// An inode in memory.
 pub(crate) struct Inode<E: Env> {
@@ -175,7 +175,8 @@ impl<E: Env> InodeTable<E> {
     }
 
     fn shard(&self, ino: u64) -> Result<ShardGuard<'_, E>> {
-        let index = ino as usize % SHARDS;
+        // The lowest four bits are the slot in a block: those who go through blocks side by side would meet.
+        let index = (ino ^ ino >> 4) as usize % SHARDS;
         Ok(self.shards.get(index).ok_or(Errno::EIO)?.lock())
     }
 
@@ -217,6 +218,12 @@ impl<E: Env> LogFs<E> {
 
     fn pin_any(&self, ino: Ino, allow_unnamed: bool) -> Result<Arc<Inode<E>>> {
         let mut shard = self.inodes.shard(ino.0)?;
+        if !shard.inodes.contains_key(&ino.0) {
+            // Whoever waits for the device must not keep others from inodes that they have.
+            drop(shard);
+            self.read_inode(ino.0)?;
+            shard = self.inodes.shard(ino.0)?;
+        }
         if let Some(inode) = shard.inodes.get(&ino.0) {
             if inode.leaving.load(Ordering::Relaxed) {
                 return Err(Errno::ESTALE);
