@@ -94,6 +94,8 @@ type Word = [u8; WORD_BYTES];
 /// Words that are compared in one go, with a bit for each.
 const GROUP_WORDS: usize = u64::BITS as usize;
 
+const _: () = assert!(WORD_BYTES < GAP_MIN && GAP_MIN <= 2 * WORD_BYTES);
+
 /// A bit for each word (of at most [`GROUP_WORDS`]) that differs. One word that does not between two
 /// that do counts as one of them: that is less than [`GAP_MIN`].
 fn differing(old: &[Word], new: &[Word]) -> u64 {
@@ -198,7 +200,7 @@ mod tests {
 
     #[test]
     fn difference_finds_any_one_byte_of_any_length() {
-        for len in 1..=3 * GROUP_WORDS {
+        for len in 1..=GROUP_WORDS * WORD_BYTES + 25 {
             let old = vec![7u8; len];
             difference(&old, &old, |_, _| unreachable!("nothing has changed"));
             for place in 0..len {

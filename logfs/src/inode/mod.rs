@@ -219,7 +219,8 @@ impl<E: Env> LogFs<E> {
     fn pin_any(&self, ino: Ino, allow_unnamed: bool) -> Result<Arc<Inode<E>>> {
         let mut shard = self.inodes.shard(ino.0)?;
         if !shard.inodes.contains_key(&ino.0) {
-            // Whoever waits for the device must not keep others from inodes that they have.
+            // Whoever waits for the device must not keep others from inodes that they have. What counts is
+            // read below, from the cache: it may have changed meanwhile.
             drop(shard);
             self.read_inode(ino.0)?;
             shard = self.inodes.shard(ino.0)?;
