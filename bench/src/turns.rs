@@ -18,8 +18,9 @@ const PRACTICE_PERCENT: u32 = 1;
 /// Measures, and prints each sample as soon as it is there. A workload that fails on one file system
 /// is told on standard error, and makes the exit status 1; the others are measured all the same.
 ///
-/// Before all that comes a short turn that nobody measures: what runs for the first time in a machine
-/// waits for programs and memory that the second finds there.
+/// Before all that comes a short turn of each file system that nobody measures: what runs for the first
+/// time in a machine waits for programs and memory that the second finds there, and where the processor
+/// is emulated, for the file system's code to be translated.
 pub(crate) fn take(
     device: &Device,
     workloads: &[&Workload],
@@ -29,7 +30,7 @@ pub(crate) fn take(
     let input = arguments.input.as_deref().filter(|_| is_wanted);
     let input = input.map(Input::open).transpose()?;
     let mut failed = false;
-    let mut is_practised = false;
+    let mut practised = Vec::new();
     for run in (arguments.first_run..).take(arguments.runs as usize) {
         for workload in workloads {
             if workload.needs_input && input.is_none() {
@@ -37,7 +38,7 @@ pub(crate) fn take(
             }
             let mut file_systems = arguments.fs.clone();
             file_systems.retain(|&file_system| workload.is_for(file_system));
-            let mut turns: Vec<_> = order(&file_systems, run as usize, place_of(workload))
+            let turns = order(&file_systems, run as usize, place_of(workload))
                 .into_iter()
                 .map(|file_system| Turn {
                     device,
@@ -46,13 +47,15 @@ pub(crate) fn take(
                     input: input.as_ref(),
                     scale_percent: arguments.scale,
                     run: Some(run),
-                })
-                .collect();
-            if let (false, Some(last)) = (is_practised, turns.last()) {
-                turns.insert(0, last.practice());
-                is_practised = true;
-            }
-            for turn in turns {
+                });
+            let turns: Vec<_> = turns.collect();
+            let practice = turns
+                .iter()
+                .filter(|turn| !practised.contains(&turn.file_system))
+                .map(Turn::practice);
+            let practice: Vec<_> = practice.collect();
+            practised.extend(practice.iter().map(|turn| turn.file_system));
+            for turn in practice.iter().chain(&turns) {
                 if let Err(error) = turn.take() {
                     eprintln!(
                         "bench: {} on {}: {error:#}",

@@ -1,5 +1,6 @@
 //! The report: tables and plots on one page that needs nothing from elsewhere.
 
+use super::overview;
 use super::plot::{self, Plot};
 use super::results::{REFERENCE, Results, Row, short};
 use anyhow::Result;
@@ -21,13 +22,9 @@ const NOISE: f64 = 0.1;
 /// The page.
 pub(super) fn report(results: &Results) -> Result<String> {
     let groups = groups(&results.names());
-    let rows = results.compared();
-    let rows: Vec<_> = rows.into_iter().map(|name| (name, name)).collect();
-    let plot = plot::ratios(&Plot {
-        results,
-        rows: &rows,
-        shown: 0.1..10.0,
-    })?;
+    let groups = groups.into_iter();
+    let groups = groups.map(|(workload, rows)| Ok((workload, plot(results, &rows)?, rows)));
+    let groups = groups.collect::<Result<Vec<_>>>()?;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -41,9 +38,10 @@ pub(super) fn report(results: &Results) -> Result<String> {
                 (machine(&results.machine))
                 p { "Ratios are to ext4; above 1, here and below, is better than ext4." }
                 (means(results))
-                (PreEscaped(plot))
-                @for (workload, rows) in groups {
+                (PreEscaped(overview::plot(results)?))
+                @for (workload, plot, rows) in groups {
                     h2 { (workload) }
+                    (PreEscaped(plot))
                     (table(results, &rows))
                 }
             }
@@ -63,6 +61,26 @@ fn groups<'a>(names: &[&'a str]) -> Vec<(&'a str, Vec<&'a str>)> {
         }
     }
     groups
+}
+
+/// The plot of the rows that are compared with ext4; nothing if none is.
+fn plot(results: &Results, names: &[&str]) -> Result<String> {
+    let compared = results.compared();
+    let rows = names.iter().filter(|name| compared.contains(name));
+    let rows: Vec<_> = rows.map(|name| (*name, step(name))).collect();
+    if rows.is_empty() {
+        return Ok(String::new());
+    }
+    plot::ratios(&Plot {
+        results,
+        rows: &rows,
+        shown: 0.1..10.0,
+    })
+}
+
+/// What is measured, without the workload that it is a step of.
+fn step(row: &str) -> &str {
+    row.split_once('/').map_or(row, |(_, step)| step)
 }
 
 fn machine(machine: &Value) -> Markup {
@@ -129,7 +147,7 @@ fn line(row: &Row, is_first: bool) -> Markup {
         tr {
             td {
                 @if is_first {
-                    (row.row.split_once('/').map_or(row.row.as_str(), |(_, step)| step))
+                    (step(&row.row))
                     " " span class="small" { (row.amount) }
                 }
             }

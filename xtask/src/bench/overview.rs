@@ -62,18 +62,23 @@ pub(super) fn write(results: &Results, dir: &Path) -> Result<()> {
         let path = dir.join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     };
-    let measured: Vec<_> = ROWS
-        .iter()
-        .copied()
-        .filter(|(row, _)| results.find(row, OURS).is_some())
-        .collect();
-    write("overview.md", table(results, &measured))?;
-    let plot = plot::ratios(&Plot {
+    write("overview.md", table(results, &measured(results)))?;
+    write("overview.svg", plot(results)?)
+}
+
+/// The plot of those rows that were measured.
+pub(super) fn plot(results: &Results) -> Result<String> {
+    plot::ratios(&Plot {
         results,
-        rows: &measured,
+        rows: &measured(results),
         shown: 0.4..4.0,
-    })?;
-    write("overview.svg", plot)
+    })
+}
+
+fn measured(results: &Results) -> Vec<(&'static str, &'static str)> {
+    let rows = ROWS.iter().copied();
+    rows.filter(|(row, _)| results.find(row, OURS).is_some())
+        .collect()
 }
 
 fn table(results: &Results, rows: &[(&str, &str)]) -> String {

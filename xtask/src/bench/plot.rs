@@ -10,9 +10,12 @@ use std::ops::Range;
 const WIDTH_PX: u32 = 1000;
 const ROW_PX: u32 = 20;
 
-/// Names of rows stand left of the plot, axis and legend below it.
+/// Names of rows stand left of the plot, the legend right of it, the scale below.
 const NAMES_PX: u32 = 330;
-const BELOW_PX: u32 = 80;
+const LEGEND_PX: u32 = 110;
+const LEGEND_LINE_PX: u32 = 17;
+const MARGIN_PX: u32 = 10;
+const SCALE_PX: u32 = 45;
 
 /// Distinct also to those who see few colours (Okabe and Ito).
 const COLORS: [RGBColor; 8] = [
@@ -39,11 +42,26 @@ pub(super) struct Plot<'a> {
     pub(super) shown: Range<f64>,
 }
 
+impl<'a> Plot<'a> {
+    /// The file systems that have dots, with their colours and the radius.
+    fn compared(&self) -> Vec<(&'a str, RGBColor, i32)> {
+        let compared = self.results.file_systems().into_iter();
+        let compared = compared.filter(|&name| name != REFERENCE).zip(COLORS);
+        let with_size = compared.map(|(name, color)| match name {
+            OURS => (name, color, 6),
+            _ => (name, color, 4),
+        });
+        with_size.collect()
+    }
+}
+
 /// For each of the rows how much better or worse than ext4 each file system is: a dot for each, ours the
 /// largest, on a line with the row's name.
 pub(super) fn ratios(plot: &Plot<'_>) -> Result<String> {
     let mut svg = String::new();
-    let height_px = ROW_PX * plot.rows.len() as u32 + BELOW_PX;
+    let names_px = ROW_PX * plot.rows.len() as u32;
+    let legend_px = LEGEND_LINE_PX * plot.compared().len() as u32;
+    let height_px = names_px.max(legend_px) + SCALE_PX + 2 * MARGIN_PX;
     let area = SVGBackend::with_string(&mut svg, (WIDTH_PX, height_px)).into_drawing_area();
     draw(&area, plot).map_err(|error| anyhow!("cannot plot: {error}"))?;
     area.present()
@@ -61,9 +79,9 @@ fn draw(area: &Area<'_>, plot: &Plot<'_>) -> Result<(), String> {
     let text = |error: &dyn Display| error.to_string();
     area.fill(&WHITE).map_err(|error| text(&error))?;
     let mut chart = ChartBuilder::on(area)
-        .margin(10)
-        .margin_bottom(30)
-        .x_label_area_size(40)
+        .margin(MARGIN_PX)
+        .margin_right(LEGEND_PX)
+        .x_label_area_size(SCALE_PX)
         .y_label_area_size(NAMES_PX)
         // The first row at the top.
         .build_cartesian_2d(shown.clone().log_scale(), rows.len() as f64..0.0)
@@ -82,37 +100,37 @@ fn draw(area: &Area<'_>, plot: &Plot<'_>) -> Result<(), String> {
         let line = PathElement::new(vec![(ratio, 0.0), (ratio, bottom)], color.mix(0.6));
         chart.draw_series([line]).map_err(|error| text(&error))?;
     }
-    let compared = results
-        .file_systems()
-        .into_iter()
-        .filter(|&name| name != REFERENCE);
-    for (file_system, color) in compared.zip(COLORS).collect::<Vec<_>>().into_iter().rev() {
-        let size = if file_system == OURS { 6 } else { 4 };
+    for (file_system, color, size) in plot.compared().into_iter().rev() {
         let dots = rows.iter().enumerate().filter_map(|(place, (row, _))| {
             let ratio = results.find(row, file_system)?.ratio_to_ext4?;
             let shown = ratio.clamp(shown.start, shown.end);
-            Some(Circle::new(
-                (shown, place as f64 + 0.5),
-                size,
-                color.mix(0.85).filled(),
-            ))
+            let dot = (shown, place as f64 + 0.5);
+            Some(Circle::new(dot, size, color.mix(0.85).filled()))
         });
-        chart
-            .draw_series(dots)
-            .map_err(|error| text(&error))?
-            .label(file_system)
-            .legend(move |(x, y)| Circle::new((x + 8, y), size, color.filled()));
+        chart.draw_series(dots).map_err(|error| text(&error))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .background_style(WHITE.mix(0.8))
-        .border_style(GREY)
-        .draw()
-        .map_err(|error| text(&error))?;
+    legend(area, plot)?;
     name_rows(area, rows, &|place| {
         chart.backend_coord(&(1.0, place as f64 + 0.5)).1
     })
+}
+
+/// Says whose the dots are.
+fn legend(area: &Area<'_>, plot: &Plot<'_>) -> Result<(), String> {
+    use plotters::style::text_anchor::{HPos, Pos, VPos};
+    let style = text_style().pos(Pos::new(HPos::Left, VPos::Center));
+    let left = (WIDTH_PX - LEGEND_PX + 2 * MARGIN_PX) as i32;
+    for (place, (file_system, color, size)) in (0..).zip(plot.compared()) {
+        let height = (MARGIN_PX + LEGEND_LINE_PX / 2 + LEGEND_LINE_PX * place) as i32;
+        area.draw(&Circle::new((left, height), size, color.filled()))
+            .and_then(|()| area.draw_text(file_system, &style, (left + 12, height)))
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn text_style() -> TextStyle<'static> {
+    TextStyle::from(("sans-serif", 13).into_font())
 }
 
 /// Writes the names of the rows, each at the height of its dots.
@@ -122,8 +140,7 @@ fn name_rows(
     height: &dyn Fn(usize) -> i32,
 ) -> Result<(), String> {
     use plotters::style::text_anchor::{HPos, Pos, VPos};
-    let style =
-        TextStyle::from(("sans-serif", 13).into_font()).pos(Pos::new(HPos::Right, VPos::Center));
+    let style = text_style().pos(Pos::new(HPos::Right, VPos::Center));
     for (place, (_, label)) in rows.iter().enumerate() {
         area.draw_text(label, &style, (NAMES_PX as i32, height(place)))
             .map_err(|error| error.to_string())?;
