@@ -36,6 +36,11 @@ struct Arguments {
     #[arg(long)]
     read_first: bool,
 
+    /// Let every file system practise before it is measured, not only one: an emulated processor
+    /// translates code that it meets for the first time
+    #[arg(long)]
+    practise_each: bool,
+
     /// The file systems to compare
     #[arg(long, value_enum, value_delimiter = ',', default_value = "logfs,ext4")]
     fs: Vec<FileSystem>,

@@ -7,8 +7,8 @@ use crate::file_system::FileSystem;
 use crate::input::Input;
 use crate::stage::Stage;
 use crate::workload::{Workload, place_of};
-use anyhow::{Context, Result};
-use bench_sample::Sample;
+use anyhow::{Context, Error, Result};
+use bench_sample::{Failure, Line, Sample};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -16,11 +16,11 @@ use std::time::Instant;
 const PRACTICE_PERCENT: u32 = 1;
 
 /// Measures, and prints each sample as soon as it is there. A workload that fails on one file system
-/// is told on standard error, and makes the exit status 1; the others are measured all the same.
+/// is told there and on standard error, and makes the exit status 1; the others are measured all the same.
 ///
-/// Before all that comes a short turn of each file system that nobody measures: what runs for the first
-/// time in a machine waits for programs and memory that the second finds there, and where the processor
-/// is emulated, for the file system's code to be translated.
+/// Before all that comes a short turn that nobody measures: what runs for the first time in a machine
+/// waits for programs and memory that the second finds there. With `--practise-each` every file system
+/// has one.
 pub(crate) fn take(
     device: &Device,
     workloads: &[&Workload],
@@ -30,6 +30,10 @@ pub(crate) fn take(
     let input = arguments.input.as_deref().filter(|_| is_wanted);
     let input = input.map(Input::open).transpose()?;
     let mut failed = false;
+    let practisers = match arguments.practise_each {
+        true => arguments.fs.len(),
+        false => 1,
+    };
     let mut practised = Vec::new();
     for run in (arguments.first_run..).take(arguments.runs as usize) {
         for workload in workloads {
@@ -49,11 +53,10 @@ pub(crate) fn take(
                     run: Some(run),
                 });
             let turns: Vec<_> = turns.collect();
-            let practice = turns
-                .iter()
-                .filter(|turn| !practised.contains(&turn.file_system))
-                .map(Turn::practice);
-            let practice: Vec<_> = practice.collect();
+            let newcomers = turns.iter().rev();
+            let newcomers = newcomers.filter(|turn| !practised.contains(&turn.file_system));
+            let newcomers = newcomers.take(practisers.saturating_sub(practised.len()));
+            let practice: Vec<_> = newcomers.map(Turn::practice).collect();
             practised.extend(practice.iter().map(|turn| turn.file_system));
             for turn in practice.iter().chain(&turns) {
                 if let Err(error) = turn.take() {
@@ -62,6 +65,7 @@ pub(crate) fn take(
                         workload.name, turn.file_system
                     );
                     failed = true;
+                    turn.print_failure(&error)?;
                 }
             }
         }
@@ -127,18 +131,37 @@ impl Turn<'_> {
     }
 
     fn print(&self, samples: Vec<Sample>, run: u32) -> Result<()> {
+        let name = self.name();
         for mut sample in samples {
-            sample.row = format!(
-                "{}{}/{}",
-                self.device.set_up(),
-                self.workload.name,
-                sample.row
-            );
+            sample.row = format!("{name}/{}", sample.row);
             sample.run = run;
-            println!("{}", serde_json::to_string(&sample)?);
+            print(&Line::Sample(sample))?;
         }
         Ok(())
     }
+
+    /// Practice fails in silence: it will again when it is measured.
+    fn print_failure(&self, error: &Error) -> Result<()> {
+        let Some(run) = self.run else {
+            return Ok(());
+        };
+        print(&Line::Failure(Failure {
+            failed: self.name(),
+            file_system: self.file_system.to_string(),
+            run,
+            error: format!("{error:#}"),
+        }))
+    }
+
+    /// The workload's, behind what was done to the device.
+    fn name(&self) -> String {
+        format!("{}{}", self.device.set_up(), self.workload.name)
+    }
+}
+
+fn print(line: &Line) -> Result<()> {
+    println!("{}", serde_json::to_string(line)?);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,31 @@
-//! What a benchmark measured. The program that measures writes one [`Sample`] a line, as JSON, and
+//! What a benchmark measured. The program that measures writes one [`Line`] for each step, as JSON, and
 //! whoever compares file systems reads them.
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
+
+/// What is told at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Line {
+    /// A step was measured.
+    Sample(Sample),
+    /// A workload failed.
+    Failure(Failure),
+}
+
+/// A workload that did not come to its end: none of its steps in that run is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its name, behind `flush-1ms:` or the like if the device was slowed.
+    pub failed: String,
+    /// The file system, under the name that `--fs` knows.
+    pub file_system: String,
+    /// Which turn, from 0.
+    pub run: u32,
+    /// What went wrong, for people.
+    pub error: String,
+}
 
 /// One step of a workload, on one file system, in one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,12 +115,21 @@ impl Unit {
 
 #[cfg(test)]
 mod tests {
-    use super::Unit;
+    use super::{Line, Unit};
 
     #[test]
     fn more_is_better_of_speed_and_worse_of_time() {
         assert_eq!(Unit::OperationsPerSecond.ratio(300.0, 200.0), 1.5);
         assert_eq!(Unit::Seconds.ratio(2.0, 3.0), 1.5);
+    }
+
+    #[test]
+    fn a_failure_is_told_from_a_sample() {
+        let json = r#"{"failed":"tree","file_system":"xfs","run":1,"error":"disk full"}"#;
+        let line: Line = serde_json::from_str(json).expect("a line");
+        assert!(matches!(&line, Line::Failure(failure) if failure.run == 1));
+        assert_eq!(serde_json::to_string(&line).expect("JSON"), json);
+        assert!(serde_json::from_str::<Line>(r#"{"failed":"tree"}"#).is_err());
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(super) fn report(results: &Results) -> Result<String> {
                 (machine(&results.machine))
                 p { "Ratios are to ext4; above 1, here and below, is better than ext4." }
                 (means(results))
+                (failures(results))
                 (PreEscaped(overview::plot(results)?))
                 @for (workload, plot, rows) in groups {
                     h2 { (workload) }
@@ -110,6 +111,17 @@ fn means(results: &Results) -> Markup {
                     td { (mean.file_system) } td { (mean.device) }
                     td { (short(mean.ratio_to_ext4)) } td { (mean.rows) }
                 }
+            }
+        }
+    }
+}
+
+fn failures(results: &Results) -> Markup {
+    html! {
+        @for failure in &results.failures {
+            p class="worse" {
+                (failure.failed) " failed on " (failure.file_system) ", turn " (failure.run + 1) ": "
+                (failure.error)
             }
         }
     }

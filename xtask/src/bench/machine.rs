@@ -56,7 +56,7 @@ impl<'a> Bench<'a> {
         arguments: &'a Arguments,
         samples: &'a Path,
     ) -> Result<Bench<'a>> {
-        let is_emulated = arguments.kernel == Kernel::Stock;
+        let is_emulated = is_emulated(arguments);
         let disk_bytes = arguments
             .disk
             .unwrap_or(if is_emulated { 2 << 30 } else { 8 << 30 });
@@ -142,6 +142,9 @@ impl<'a> Bench<'a> {
         command.push(r#"exec bench --device "$DISK0" "$@" > "$EXCHANGE/samples.jsonl""#.into());
         command.push("bench".into());
         command.push("--read-first".into());
+        if is_emulated(self.arguments) {
+            command.push("--practise-each".into());
+        }
         command.push(format!("--fs={}", self.arguments.file_systems().join(",")).into());
         command.push(format!("--first-run={}", self.first_run).into());
         command.push(format!("--runs={}", self.runs).into());
@@ -218,6 +221,11 @@ pub(super) fn check_same(description: &Value, earlier: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Whether the processor is.
+fn is_emulated(arguments: &Arguments) -> bool {
+    arguments.kernel == Kernel::Stock
 }
 
 /// Fills a file with zeros, so that all of it is there.

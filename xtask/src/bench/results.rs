@@ -1,7 +1,7 @@
 //! What was measured, summed up: a row for each step on each file system.
 
 use anyhow::{Context, Result};
-use bench_sample::{Sample, Unit};
+use bench_sample::{Failure, Line, Sample, Unit};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -18,6 +18,8 @@ pub(super) struct Results {
     pub(super) machine: Value,
     /// How each but ext4 does beside it on the whole.
     pub(super) means: Vec<Mean>,
+    /// What could not be measured.
+    pub(super) failures: Vec<Failure>,
     pub(super) rows: Vec<Row>,
 }
 
@@ -58,17 +60,21 @@ pub(super) struct Row {
 impl Results {
     /// Sums up a file of samples.
     pub(super) fn read(samples: &Path, machine: &Path) -> Result<Results> {
-        let samples = read_samples(samples)?;
+        let lines = read_lines(samples)?;
         let machine = fs::read_to_string(machine)
             .ok()
             .and_then(|text| serde_json::from_str(&text).ok());
-        Ok(Results::of(&samples, machine.unwrap_or(Value::Null)))
+        Ok(Results::of(&lines, machine.unwrap_or(Value::Null)))
     }
 
-    pub(super) fn of(samples: &[Sample], machine: Value) -> Results {
+    pub(super) fn of(lines: &[Line], machine: Value) -> Results {
+        let failures = lines.iter().filter_map(|line| match line {
+            Line::Failure(failure) => Some(failure.clone()),
+            Line::Sample(_) => None,
+        });
         let mut groups: Vec<Vec<&Sample>> = Vec::new();
         let mut places = HashMap::new();
-        for sample in samples {
+        for sample in lines.iter().filter_map(sample_in) {
             let place = *places
                 .entry((&sample.row, &sample.file_system))
                 .or_insert(groups.len());
@@ -90,6 +96,7 @@ impl Results {
         Results {
             machine,
             means: means(&rows),
+            failures: failures.collect(),
             rows,
         }
     }
@@ -166,6 +173,12 @@ impl Results {
                 theirs.written_mib
             );
         }
+        for failure in &self.failures {
+            text += &format!(
+                "FAILED: {} on {}: {}\n",
+                failure.failed, failure.file_system, failure.error
+            );
+        }
         for mean in &self.means {
             text += &format!(
                 "{}: geometric mean of {} ratios, device {}: {:.2}\n",
@@ -214,18 +227,27 @@ pub(super) fn runs_in(samples: &Path) -> Result<u32> {
     if !samples.exists() {
         return Ok(0);
     }
-    let runs = read_samples(samples)?
-        .into_iter()
-        .map(|sample| sample.run + 1);
+    let lines = read_lines(samples)?;
+    let runs = lines.iter().map(|line| match line {
+        Line::Sample(sample) => sample.run + 1,
+        Line::Failure(failure) => failure.run + 1,
+    });
     Ok(runs.max().unwrap_or(0))
 }
 
-fn read_samples(path: &Path) -> Result<Vec<Sample>> {
+fn read_lines(path: &Path) -> Result<Vec<Line>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     text.lines()
         .map(|line| serde_json::from_str(line).with_context(|| format!("no sample: {line}")))
         .collect()
+}
+
+fn sample_in(line: &Line) -> Option<&Sample> {
+    match line {
+        Line::Sample(sample) => Some(sample),
+        Line::Failure(_) => None,
+    }
 }
 
 fn mib(bytes: u64) -> f64 {
@@ -282,8 +304,8 @@ pub(super) fn short(value: f64) -> String {
 
 /// A sample whose device made three flushes.
 #[cfg(test)]
-pub(super) fn sample(row: &str, file_system: &str, run: u32, value: f64, unit: Unit) -> Sample {
-    Sample {
+pub(super) fn sample(row: &str, file_system: &str, run: u32, value: f64, unit: Unit) -> Line {
+    Line::Sample(Sample {
         row: row.to_owned(),
         amount: "much".to_owned(),
         file_system: file_system.to_owned(),
@@ -296,13 +318,13 @@ pub(super) fn sample(row: &str, file_system: &str, run: u32, value: f64, unit: U
             flushes: 3,
             ..Default::default()
         },
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Results, median, runs_in, sample, short};
-    use bench_sample::Unit;
+    use bench_sample::{Failure, Line, Unit};
     use serde_json::Value;
     use std::fs;
 
@@ -340,6 +362,21 @@ mod tests {
         assert_eq!(results.names(), ["a", "b", "c", "flush-1ms:a"]);
         assert_eq!(results.file_systems(), ["logfs", "ext4", "xfs"]);
         assert_eq!(results.summary().lines().count(), 7);
+    }
+
+    #[test]
+    fn what_failed_is_told_and_has_no_row() {
+        let failure = Line::Failure(Failure {
+            failed: "a".to_owned(),
+            file_system: "xfs".to_owned(),
+            run: 0,
+            error: "disk full".to_owned(),
+        });
+        let results = Results::of(&[failure], Value::Null);
+        assert!(results.rows.is_empty());
+        assert!(results.summary().contains("FAILED: a on xfs: disk full"));
+        let json = serde_json::to_value(&results).expect("JSON");
+        assert_eq!(json["failures"][0]["error"], "disk full");
     }
 
     #[test]
