@@ -9,7 +9,7 @@ use crate::{Object, Problem, xattrs};
 use bento_api::FileKind;
 use logfs_format::{
     BLOCK_BYTES, BlockKind, HEADER_BYTES, INLINE_BYTES, INLINE_EXTENTS, Inode, InodeFlags,
-    Timestamp, dir,
+    InodeHead, Timestamp, dir,
 };
 
 /// Longest target of a symbolic link, the NUL that the kernel puts behind it not counted.
@@ -72,10 +72,11 @@ pub(crate) fn check(
 /// Empties a slot: it keeps the generation.
 fn free(ctx: &mut Context<'_>, ino: u64) {
     ctx.edit_inode(ino, |inode| {
-        *inode = Inode {
+        *inode = InodeHead {
             generation: inode.generation,
             ..bytemuck::Zeroable::zeroed()
-        };
+        }
+        .into();
     });
 }
 

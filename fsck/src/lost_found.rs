@@ -6,7 +6,9 @@ use crate::inode_table::InodeInfo;
 use crate::{Object, Problem, allocate, dir_block, extents, index};
 use bento_api::FileKind;
 use logfs_format::dir::{ENTRY_ALIGN, ENTRY_HEAD_BYTES, Entry, EntryHead, entries, entry_bytes};
-use logfs_format::{BLOCK_BYTES, BlockKind, Extent, INLINE_EXTENTS, Inode, InodeFlags, block};
+use logfs_format::{
+    BLOCK_BYTES, BlockKind, Extent, INLINE_EXTENTS, Inode, InodeFlags, InodeHead, block,
+};
 use std::collections::{HashMap, HashSet};
 
 const NAME: &[u8] = b"lost+found";
@@ -184,7 +186,7 @@ fn make(ctx: &mut Context<'_>, name: &[u8]) -> Option<u64> {
     let generation = generation.wrapping_add(1).max(1);
     let mode = FileKind::Directory.mode_bits() | PERMISSIONS;
     ctx.edit_inode(ino, |inode| {
-        *inode = Inode {
+        *inode = InodeHead {
             mode: mode.into(),
             nlink: 2.into(),
             generation: generation.into(),
@@ -194,7 +196,8 @@ fn make(ctx: &mut Context<'_>, name: &[u8]) -> Option<u64> {
             ctime: template.mtime,
             btime: template.mtime,
             ..bytemuck::Zeroable::zeroed()
-        };
+        }
+        .into();
     });
     let info = InodeInfo {
         ino,

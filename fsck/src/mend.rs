@@ -25,8 +25,8 @@ use crate::witness::{self, AllFound, Found, Wanted};
 use crate::{Failure, Object, Problem, allocate, shared};
 use bento_api::FileKind;
 use logfs_format::{
-    BLOCK_BYTES, BlockKind, Extent, InoAddress, Inode, InodeBlockHead, SegmentKind, SummaryEntry,
-    Timestamp, block,
+    BLOCK_BYTES, BlockKind, Extent, InoAddress, InodeBlockHead, InodeHead, SegmentKind,
+    SummaryEntry, Timestamp, block,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -229,7 +229,7 @@ fn make_inode(
         }
     });
     ctx.edit_inode(owner.ino, |inode| {
-        *inode = Inode {
+        *inode = InodeHead {
             mode: (kind.mode_bits() | PERMISSIONS).into(),
             nlink: 1.into(),
             generation: owner.generation.into(),
@@ -240,7 +240,8 @@ fn make_inode(
             btime: time,
             xattrs: xattrs.copied().unwrap_or(0).into(),
             ..bytemuck::Zeroable::zeroed()
-        };
+        }
+        .into();
     });
     if let Some((segment, _)) = ctx.layout.segment_of(place.block) {
         edit_entry(ctx, segment, |entry| {

@@ -8,7 +8,7 @@ use crate::witness::{self, Wanted};
 use crate::{Failure, Object, Problem, allocate, superblock};
 use bento_api::FileKind;
 use logfs_format::{
-    BLOCK_BYTES, BlockKind, Extent, InoAddress, Inode, InodeBlockHead, SegmentKind, Timestamp,
+    BLOCK_BYTES, BlockKind, Extent, InoAddress, InodeBlockHead, InodeHead, SegmentKind, Timestamp,
     block,
 };
 use std::collections::BTreeSet;
@@ -124,7 +124,7 @@ fn make(ctx: &mut Context<'_>, ino: u64, generation: u32) {
         nanoseconds: 0.into(),
     };
     ctx.edit_inode(ino, |inode| {
-        *inode = Inode {
+        *inode = InodeHead {
             mode: (FileKind::Directory.mode_bits() | PERMISSIONS).into(),
             nlink: 2.into(),
             generation: generation.into(),
@@ -134,6 +134,7 @@ fn make(ctx: &mut Context<'_>, ino: u64, generation: u32) {
             ctime: time,
             btime: time,
             ..bytemuck::Zeroable::zeroed()
-        };
+        }
+        .into();
     });
 }

@@ -7,8 +7,8 @@ use crate::inode_stream::{Run, Stream};
 use crate::segments::{edit_entry, edit_header, read_header};
 use crate::{Failure, Object, Problem, inode, mend};
 use logfs_format::{
-    BLOCK_BYTES, BlockKind, INODES_PER_BLOCK, InoAddress, Inode, InodeBlockHead, SegmentEntry,
-    SegmentHeader, SegmentKind, block,
+    BLOCK_BYTES, BlockKind, INODES_PER_BLOCK, InoAddress, Inode, InodeBlockHead, InodeHead,
+    SegmentEntry, SegmentHeader, SegmentKind, block,
 };
 
 const PASS: u32 = 2;
@@ -184,11 +184,11 @@ fn check_block(ctx: &mut Context<'_>, address: u64, image: &[u8], witness: &mut 
 
 /// Whether nothing but the generation is left in a slot, as in a free one.
 fn is_empty(inode: &Inode) -> bool {
-    let free = Inode {
+    let free = InodeHead {
         generation: inode.generation,
         ..bytemuck::Zeroable::zeroed()
     };
-    *inode == free
+    *inode == Inode::from(free)
 }
 
 /// Of an inode segment, the table's age is the number of its inodes.

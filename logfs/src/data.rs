@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use bento_api::{
     Attr, Env, Errno, FallocateMode, FileKind, Ino, Mapping, MappingKind, Result, SetAttr,
 };
-use logfs_format::{BLOCK_BYTES, Extent, OrphanSlot};
+use logfs_format::{BLOCK_BYTES, Extent, InodeHead, OrphanSlot};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
@@ -120,13 +120,13 @@ impl<E: Env> LogFs<E> {
         check_regular(&state)?;
         let (block, mut end) = blocks_of(offset, len.min(SIZE_MAX - offset.min(SIZE_MAX)))?;
         if with_delayed {
-            if let Some((start, delayed_end, _)) = state.delayed.at_or_after(block) {
+            if let Some((start, delayed_end, _)) = state.in_use().delayed.at_or_after(block) {
                 if start <= block {
                     return Ok(mapping(block, delayed_end, MappingKind::Delayed));
                 }
                 end = end.min(start);
             }
-            if let Some(piece) = state.placed.at_or_after(block) {
+            if let Some(piece) = state.in_use().placed.at_or_after(block) {
                 if piece.file_block <= block {
                     return Ok(mapping(block, piece.end(), MappingKind::Delayed));
                 }
@@ -162,7 +162,7 @@ impl<E: Env> LogFs<E> {
         // is no longer unwritten when this block is placed.
         let mut promised = true;
         if let MappingKind::Unwritten { .. } = found.kind {
-            let placed = state.placed.at_or_after(block);
+            let placed = state.in_use().placed.at_or_after(block);
             promised = placed.is_some_and(|piece| piece.file_block <= block);
             let limit = placed.map_or(u64::MAX, |piece| {
                 if promised {
@@ -174,14 +174,14 @@ impl<E: Env> LogFs<E> {
             found.len_bytes = found.len_bytes.min((limit - block).saturating_mul(BLOCK));
         }
         let end = end.min(block + found.len_bytes / BLOCK);
-        let gaps = state.delayed.missing(block, end);
+        let gaps = state.in_use().delayed.missing(block, end);
         if promised {
             let overwrites = matches!(found.kind, MappingKind::Mapped { .. });
             let blocks = gaps.iter().map(|(from, to)| to - from).sum();
             self.space.reserve_data(blocks, overwrites)?;
         }
         for (from, to) in gaps {
-            state.delayed.insert(from, to, promised);
+            state.in_use_mut().delayed.insert(from, to, promised);
         }
         Ok(found)
     }
@@ -194,7 +194,7 @@ impl<E: Env> LogFs<E> {
             return;
         };
         self.space
-            .unreserve_data(inode.write().delayed.remove(block, end));
+            .unreserve_data(inode.write().remove_delayed(block, end));
     }
 
     pub(crate) fn place_range(&self, ino: Ino, offset: u64, len: u64) -> Result<Mapping> {
@@ -224,6 +224,7 @@ impl<E: Env> LogFs<E> {
     ) -> Result<Option<Mapping>> {
         let mut state = inode.write();
         let delayed = state
+            .in_use()
             .delayed
             .at_or_after(block)
             .filter(|&(start, ..)| start <= block);
@@ -253,9 +254,9 @@ impl<E: Env> LogFs<E> {
             in_place: !promised,
         };
         self.space
-            .unreserve_data(state.delayed.remove(block, piece.end()));
+            .unreserve_data(state.remove_delayed(block, piece.end()));
         self.drop_placed(&mut state, block, piece.end());
-        state.placed.insert(piece);
+        state.in_use_mut().placed.insert(piece);
         let kind = MappingKind::Mapped {
             address_bytes: piece.start * BLOCK,
         };
@@ -264,8 +265,11 @@ impl<E: Env> LogFs<E> {
 
     /// Gives up what was placed in a range: nearly always that is nothing.
     pub(crate) fn drop_placed(&self, state: &mut State, block: u64, end: u64) {
-        while state.placed.is_any_in(block, end)
-            && let Some(piece) = state.placed.remove_first(block, end)
+        let Some(in_use) = state.in_use_now() else {
+            return;
+        };
+        while in_use.placed.is_any_in(block, end)
+            && let Some(piece) = in_use.placed.remove_first(block, end)
         {
             if !piece.in_place {
                 self.space.release(&[(piece.start, piece.len)]);
@@ -299,7 +303,7 @@ impl<E: Env> LogFs<E> {
             let mut state = inode.write();
             let shrinks = size < state.disk.size_bytes.get();
             self.space
-                .unreserve_data(state.delayed.remove(first, u64::MAX));
+                .unreserve_data(state.remove_delayed(first, u64::MAX));
             self.drop_placed(&mut state, first, u64::MAX);
             let at = self.unmap(tx, &mut state, first, u64::MAX)?;
             // Without names it is on the list already, and will lose everything.
@@ -349,7 +353,7 @@ impl<E: Env> LogFs<E> {
         while !done {
             done = self.transact(UNMAP_COST, |tx| {
                 let mut state = inode.write();
-                self.space.unreserve_data(state.delayed.remove(0, u64::MAX));
+                self.space.unreserve_data(state.remove_delayed(0, u64::MAX));
                 self.drop_placed(&mut state, 0, u64::MAX);
                 if self.unmap(tx, &mut state, 0, u64::MAX)? < u64::MAX {
                     state.store(tx)?;
@@ -358,9 +362,11 @@ impl<E: Env> LogFs<E> {
                 crate::xattr::clear(self, tx, &mut state)?;
                 crate::dir::clear(self, tx, &mut state)?;
                 self.remove_orphan(tx, &mut state)?;
-                let generation = state.disk.generation;
-                state.disk = bytemuck::Zeroable::zeroed();
-                state.disk.generation = generation;
+                let free = InodeHead {
+                    generation: state.disk.generation,
+                    ..bytemuck::Zeroable::zeroed()
+                };
+                state.disk = free.into();
                 state.store(tx)?;
                 self.space.free_inode(tx, inode.ino)?;
                 Ok(true)
@@ -437,7 +443,7 @@ impl<E: Env> LogFs<E> {
         while at < end {
             at = self.transact(UNMAP_COST, |tx| {
                 let mut state = inode.write();
-                self.space.unreserve_data(state.delayed.remove(at, end));
+                self.space.unreserve_data(state.remove_delayed(at, end));
                 self.drop_placed(&mut state, at, end);
                 let at = self.unmap(tx, &mut state, at, end)?;
                 state.store(tx)?;

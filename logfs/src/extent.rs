@@ -8,7 +8,7 @@ use crate::tree::{Leaf, Tree};
 use crate::tx::Tx;
 use bento_api::{Env, Errno, Result};
 use logfs_format::le::Le64;
-use logfs_format::{BlockKind, Extent, INLINE_BYTES, INLINE_EXTENTS, InodeFlags, block};
+use logfs_format::{BlockKind, Extent, INLINE_EXTENTS, InodeFlags, block};
 
 /// Longest extent in blocks: lengths stay far from overflow.
 const EXTENT_BLOCKS_MAX: u64 = 1 << 30;
@@ -18,7 +18,7 @@ fn has_tree(state: &State) -> bool {
 }
 
 fn tree_of(state: &State) -> Result<Tree> {
-    let root: &Le64 = block::view(&state.disk.inline, 0).ok_or(Errno::EUCLEAN)?;
+    let root: &Le64 = block::view(state.disk.inline(), 0).ok_or(Errno::EUCLEAN)?;
     Ok(Tree {
         root: root.get(),
         kind: BlockKind::ExtentNode,
@@ -34,7 +34,7 @@ fn inline_extents(state: &State) -> Result<&[Extent]> {
     if flags & InodeFlags::INLINE != 0 || count > INLINE_EXTENTS {
         return Err(Errno::EUCLEAN);
     }
-    block::array(&state.disk.inline, 0, count).ok_or(Errno::EUCLEAN)
+    block::array(state.disk.inline(), 0, count).ok_or(Errno::EUCLEAN)
 }
 
 /// Refuses an extent that came from the disk if it lies outside the segments or wraps.
@@ -126,7 +126,7 @@ impl Place {
             Place::Inline => {
                 let mut all = inline_extents(state)?.to_vec();
                 all.splice(from..to, extents.iter().copied());
-                set_inline(state, &all);
+                set_inline(state, &all)?;
                 Ok(())
             }
             Place::Leaf(leaf) => {
@@ -292,13 +292,11 @@ fn put<E: Env>(fs: &LogFs<E>, tx: &Tx<'_, E>, state: &mut State, extent: Extent)
     }
     extents.insert(at, extent);
     if extents.len() <= INLINE_EXTENTS {
-        set_inline(state, &extents);
-        return Ok(());
+        return set_inline(state, &extents);
     }
     let flags = state.disk.flags.get() | InodeFlags::TREE;
     state.disk.flags.set(flags);
-    state.disk.extent_count.set(0);
-    state.disk.inline = [0; INLINE_BYTES];
+    set_inline(state, &[])?;
     with_tree(state, |tree| {
         extents
             .iter()
@@ -311,8 +309,7 @@ fn remove_key<E: Env>(fs: &LogFs<E>, tx: &Tx<'_, E>, state: &mut State, key: u64
     if !has_tree(state) {
         let mut extents = inline_extents(state)?.to_vec();
         extents.retain(|extent| extent.file_block.get() != key);
-        set_inline(state, &extents);
-        return Ok(());
+        return set_inline(state, &extents);
     }
     with_tree(state, |tree| tree.remove(fs, tx, key).map(drop))?;
     if tree_of(state)?.root == 0 {
@@ -325,20 +322,16 @@ fn remove_key<E: Env>(fs: &LogFs<E>, tx: &Tx<'_, E>, state: &mut State, key: u64
 fn with_tree(state: &mut State, change: impl FnOnce(&mut Tree) -> Result<()>) -> Result<()> {
     let mut tree = tree_of(state)?;
     change(&mut tree)?;
-    if let Some(root) = block::view_mut::<Le64>(&mut state.disk.inline, 0) {
-        root.set(tree.root);
-    }
+    let root = Le64::from(tree.root);
+    state.disk.set_inline(bytemuck::bytes_of(&root))?;
     state.add_blocks(tree.grown_blocks);
     Ok(())
 }
 
-fn set_inline(state: &mut State, extents: &[Extent]) {
-    state.disk.inline = [0; INLINE_BYTES];
-    let bytes: &[u8] = bytemuck::cast_slice(extents);
-    if let Some(place) = state.disk.inline.get_mut(..bytes.len()) {
-        place.copy_from_slice(bytes);
-    }
+fn set_inline(state: &mut State, extents: &[Extent]) -> Result<()> {
+    state.disk.set_inline(bytemuck::cast_slice(extents))?;
     state.disk.extent_count.set(extents.len() as u16);
+    Ok(())
 }
 
 /// The last extent.

@@ -256,7 +256,7 @@ impl<E: Env> LogFs<E> {
         for &(orphan, slot) in found {
             let (OrphanSlot::Unlinked(ino) | OrphanSlot::Truncating(ino)) = orphan;
             let finished = self.pin_orphan(Ino(ino)).and_then(|inode| {
-                inode.write().orphan = Some(slot);
+                inode.write().in_use_mut().orphan = Some(slot);
                 let has_names = inode.read().disk.nlink.get() > 0;
                 match orphan {
                     OrphanSlot::Truncating(_) if has_names => self.finish_truncation(&inode),

@@ -12,8 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{Created, Env, Errno, FileKind, Ino, NewInode, Result, RwLock, Unlinked};
 use logfs_format::{
-    BLOCK_BYTES, BlockHeader, BlockKind, Extent, HEADER_BYTES, Inode as DiskInode, InodeFlags,
-    OrphanSlot,
+    BLOCK_BYTES, BlockHeader, BlockKind, Extent, HEADER_BYTES, InodeFlags, InodeHead, OrphanSlot,
 };
 
 /// Most names of one inode, as XFS has it.
@@ -120,12 +119,10 @@ impl<E: Env> LogFs<E> {
                 }
                 dir::insert(self, tx, &mut parent, name, state.ino, dirent_type(&state))?;
                 self.store_dir(tx, &dir, &mut parent)?;
-                let child = self.pin_new(state.ino, state.disk)?;
-                child.touch(tx, true);
-                Ok(Created {
-                    inode: state.attr(),
-                    dir: parent.attr(),
-                })
+                let inode = state.attr();
+                self.pin_new(state)?.touch(tx, true);
+                let dir = parent.attr();
+                Ok(Created { inode, dir })
             })
         })
     }
@@ -138,10 +135,9 @@ impl<E: Env> LogFs<E> {
                 let mut state = self.new_inode(tx, new, dir.0, 0)?;
                 let orphan = OrphanSlot::Unlinked(state.ino);
                 self.add_orphan(tx, &mut state, orphan)?;
-                let child = self.pin_new(state.ino, state.disk)?;
-                child.write().orphan = state.orphan;
-                child.touch(tx, true);
-                Ok(state.attr())
+                let attr = state.attr();
+                self.pin_new(state)?.touch(tx, true);
+                Ok(attr)
             })
         })
     }
@@ -151,7 +147,7 @@ impl<E: Env> LogFs<E> {
         let (ino, generation) = self.space.place_inode(tx)?;
         let now = now(self);
         let kind = FileKind::from_mode(new.mode).ok_or(Errno::EINVAL)?;
-        let disk = DiskInode {
+        let disk = InodeHead {
             mode: new.mode.into(),
             nlink: nlink.into(),
             uid: new.uid.into(),
@@ -165,7 +161,7 @@ impl<E: Env> LogFs<E> {
             parent: if kind == FileKind::Directory { dir } else { 0 }.into(),
             ..bytemuck::Zeroable::zeroed()
         };
-        let mut state = State::new(ino, disk);
+        let mut state = State::new(ino, disk.into());
         if kind == FileKind::Symlink {
             self.store_target(tx, &mut state, new.target)?;
         }
@@ -180,8 +176,7 @@ impl<E: Env> LogFs<E> {
     fn store_target(&self, tx: &Tx<'_, E>, state: &mut State, target: &[u8]) -> Result<()> {
         state.disk.size_bytes.set(target.len() as u64);
         state.disk.flags.set(InodeFlags::INLINE);
-        if let Some(place) = state.disk.inline.get_mut(..target.len()) {
-            place.copy_from_slice(target);
+        if state.disk.set_inline(target).is_ok() {
             return Ok(());
         }
         state.disk.flags.set(0);
@@ -210,7 +205,7 @@ impl<E: Env> LogFs<E> {
         };
         let len = usize::try_from(disk.size_bytes.get()).map_err(|_| bad())?;
         if disk.flags.get() & InodeFlags::INLINE != 0 {
-            target.extend_from_slice(disk.inline.get(..len).ok_or_else(bad)?);
+            target.extend_from_slice(disk.inline().get(..len).ok_or_else(bad)?);
             return Ok(());
         }
         if len > TARGET_MAX {

@@ -81,11 +81,11 @@ impl<E: Env> LogFs<E> {
         state: &mut State,
         orphan: OrphanSlot,
     ) -> Result<()> {
-        let slot = match state.orphan {
+        let slot = match state.in_use().orphan {
             Some(slot) => slot,
             None => self.free_slot(tx)?,
         };
-        state.orphan = Some(slot);
+        state.in_use_mut().orphan = Some(slot);
         if planted!(OrphanForgotten) {
             return Ok(());
         }
@@ -94,7 +94,8 @@ impl<E: Env> LogFs<E> {
 
     /// Takes an inode off the list.
     pub(crate) fn remove_orphan(&self, tx: &Tx<'_, E>, state: &mut State) -> Result<()> {
-        let Some(slot) = state.orphan.take() else {
+        let slot = state.in_use_now().and_then(|in_use| in_use.orphan.take());
+        let Some(slot) = slot else {
             return Ok(());
         };
         tx.mark_changed();

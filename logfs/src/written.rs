@@ -202,12 +202,12 @@ impl<E: Env> LogFs<E> {
         batch: &mut Batch<'w>,
     ) -> Result<u64> {
         let first = part.offset_bytes / BLOCK;
-        while let Some(piece) = state.placed.remove_first(from, until) {
+        while let Some(piece) = state.remove_placed(from, until) {
             let stopped = match batch.is_first || batch.has_room(tx) {
                 true => self.map_piece(tx, state, piece, batch),
                 false => Ok(piece.file_block),
             };
-            let stopped = stopped.inspect_err(|_| state.placed.insert(piece))?;
+            let stopped = stopped.inspect_err(|_| state.in_use_mut().placed.insert(piece))?;
             batch.is_first = false;
             batch.unmap = NEXT_UNMAP_MAX;
             let done = (stopped - piece.file_block) as u32;
@@ -218,7 +218,10 @@ impl<E: Env> LogFs<E> {
             }
             if stopped < piece.end() {
                 // Too much for one transaction: the rest waits for the next.
-                state.placed.insert(piece.part(stopped, piece.end()));
+                state
+                    .in_use_mut()
+                    .placed
+                    .insert(piece.part(stopped, piece.end()));
                 return Ok(stopped);
             }
         }

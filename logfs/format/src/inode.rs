@@ -4,6 +4,7 @@ use crate::block::BlockHeader;
 use crate::le::{Le16, Le32, Le64, Le64s};
 use crate::{BLOCK_BYTES, Extent, HEADER_BYTES};
 use bytemuck::{Pod, Zeroable};
+use core::ops::{Deref, DerefMut};
 
 /// Size of an inode in bytes.
 pub const INODE_BYTES: usize = 256;
@@ -94,10 +95,10 @@ impl InodeFlags {
     pub const KNOWN: u16 = 3;
 }
 
-/// An inode.
+/// What an inode says of its file, but for where the contents are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct Inode {
+pub struct InodeHead {
     /// Kind and permissions, as in `stat(2)`; 0 in a free slot.
     pub mode: Le16,
     /// [`InodeFlags`].
@@ -136,10 +137,42 @@ pub struct Inode {
     pub extent_count: Le16,
     /// Zero.
     pub reserved: [u8; 2],
+}
+
+/// An inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Inode {
+    /// All but the contents; its fields can be named as the inode's.
+    pub head: InodeHead,
     /// Extents, or the address of a tree's root, or the target of a symbolic link.
     pub inline: [u8; INLINE_BYTES],
     /// Zero.
     pub reserved2: [u8; 8],
+}
+
+impl Deref for Inode {
+    type Target = InodeHead;
+
+    fn deref(&self) -> &InodeHead {
+        &self.head
+    }
+}
+
+impl DerefMut for Inode {
+    fn deref_mut(&mut self) -> &mut InodeHead {
+        &mut self.head
+    }
+}
+
+impl From<InodeHead> for Inode {
+    /// An inode without contents.
+    fn from(head: InodeHead) -> Inode {
+        Inode {
+            head,
+            ..Zeroable::zeroed()
+        }
+    }
 }
 
 /// Slots in an orphan block.

@@ -26,7 +26,7 @@ pub use extent::{EXTENTS_PER_NODE, Extent};
 pub use fault::Fault;
 pub use inode::{
     INLINE_BYTES, INLINE_EXTENTS, INODE_BYTES, INODES_PER_BLOCK, InoAddress, Inode, InodeBlockHead,
-    InodeFlags, ORPHANS_PER_BLOCK, OrphanBlock, OrphanSlot, Timestamp,
+    InodeFlags, InodeHead, ORPHANS_PER_BLOCK, OrphanBlock, OrphanSlot, Timestamp,
 };
 pub use layout::{LOG_BLOCKS_MIN, Layout, LayoutError, MAX_BLOCKS, MIN_DEVICE_BYTES};
 pub use log::Checkpoint;

@@ -6,7 +6,8 @@ use crate::tree::Branch;
 use crate::xattr::{self, XattrHead};
 use crate::{
     BLOCK_BYTES, BlockHeader, Checkpoint, Extent, HEADER_BYTES, INLINE_EXTENTS, INODE_BYTES, Inode,
-    InodeBlockHead, OrphanBlock, SegmentEntry, SegmentHeader, SummaryEntry, Superblock, Timestamp,
+    InodeBlockHead, InodeHead, OrphanBlock, SegmentEntry, SegmentHeader, SummaryEntry, Superblock,
+    Timestamp,
 };
 use core::mem::offset_of;
 
@@ -61,10 +62,12 @@ offsets!(SummaryEntry { ino = 0; checksum = 16; generation = 20; });
 
 offsets!(InodeBlockHead { used = 64; });
 
-offsets!(Inode {
+offsets!(Inode { head = 0; inline = 120; });
+
+offsets!(InodeHead {
     mode = 0; flags = 2; nlink = 4; uid = 8; gid = 12; rdev = 16; generation = 20;
     size_bytes = 24; blocks = 32; atime = 40; mtime = 52; ctime = 64; btime = 76; xattrs = 88;
-    parent = 96; dir_index = 104; dir_entries = 112; extent_count = 116; inline = 120;
+    parent = 96; dir_index = 104; dir_entries = 112; extent_count = 116;
 });
 
 offsets!(OrphanBlock { next = 64; slots = 72; });

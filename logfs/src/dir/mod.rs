@@ -126,6 +126,7 @@ fn place<E: Env>(
 ) -> Result<u32> {
     let last = span_blocks(state).checked_sub(1);
     let candidates = state
+        .in_use()
         .roomy
         .iter()
         .map(|&block| u64::from(block))
@@ -134,22 +135,26 @@ fn place<E: Env>(
         let Ok(block) = read_block(fs, state, file_block) else {
             continue;
         };
-        let known = state.packed.filter(|(packed, _)| *packed == file_block);
+        let known = state.in_use().packed;
+        let known = known.filter(|(packed, _)| *packed == file_block);
         let mut packed = known.map_or(HEADER_BYTES, |(_, offset)| offset);
         let placed = block::insert(tx, block, &mut packed, name, ino, dirent_type)
             .map_err(|fault| fault.report(fs, state, file_block))?;
         if let Some(offset) = placed {
-            state.packed = Some((file_block, packed));
+            state.in_use_mut().packed = Some((file_block, packed));
             return Ok(position(file_block, offset));
         }
-        state.roomy.retain(|&block| u64::from(block) != file_block);
+        state
+            .in_use_mut()
+            .roomy
+            .retain(|&block| u64::from(block) != file_block);
     }
     let file_block = append_block(fs, tx, state)?;
     let block = read_block(fs, state, file_block)?;
     let mut packed = HEADER_BYTES;
     let placed = block::insert(tx, block, &mut packed, name, ino, dirent_type)
         .map_err(|fault| fault.report(fs, state, file_block))?;
-    state.packed = Some((file_block, packed));
+    state.in_use_mut().packed = Some((file_block, packed));
     placed
         .map(|offset| position(file_block, offset))
         .ok_or(Errno::EUCLEAN)
@@ -206,12 +211,13 @@ pub(crate) fn remove<E: Env>(
     let Some(free_from) = free_from else {
         return drop_block(fs, tx, state, file_block);
     };
-    if let Some((_, packed)) = state.packed.as_mut().filter(|(it, _)| *it == file_block) {
+    let in_use = state.in_use_mut();
+    if let Some((_, packed)) = in_use.packed.as_mut().filter(|(it, _)| *it == file_block) {
         *packed = free_from.min(*packed);
     }
     let block = file_block as u32;
-    if state.roomy.len() < ROOMY_MAX && !state.roomy.contains(&block) {
-        state.roomy.push(block);
+    if in_use.roomy.len() < ROOMY_MAX && !in_use.roomy.contains(&block) {
+        in_use.roomy.push(block);
     }
     Ok(())
 }
@@ -223,8 +229,10 @@ fn drop_block<E: Env>(
     state: &mut State,
     file_block: u64,
 ) -> Result<()> {
-    state.roomy.retain(|&block| u64::from(block) != file_block);
-    state.packed = None;
+    if let Some(in_use) = state.in_use_now() {
+        in_use.roomy.retain(|&block| u64::from(block) != file_block);
+        in_use.packed = None;
+    }
     extent::remove(
         fs,
         tx,

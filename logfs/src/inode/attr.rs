@@ -3,7 +3,7 @@
 use super::State;
 use crate::LogFs;
 use bento_api::{Attr, Env, Ino, SetAttr, SetTime, Time};
-use logfs_format::{BLOCK_BYTES, Inode as DiskInode, Timestamp};
+use logfs_format::{BLOCK_BYTES, InodeHead, Timestamp};
 
 /// Sectors of 512 bytes in a block, as `stat(2)` counts.
 const SECTORS_PER_BLOCK: u64 = BLOCK_BYTES as u64 / 512;
@@ -32,8 +32,9 @@ pub(crate) fn now<E: Env>(fs: &LogFs<E>) -> Timestamp {
 impl State {
     /// What `stat(2)` tells.
     pub(crate) fn attr(&self) -> Attr {
-        let disk: &DiskInode = &self.disk;
-        let on_the_way = self.delayed.promised() + self.placed.blocks();
+        let disk: &InodeHead = &self.disk;
+        let in_use = self.in_use();
+        let on_the_way = in_use.delayed.promised() + in_use.placed.blocks();
         Attr {
             ino: Ino(self.ino),
             generation: disk.generation.get(),
@@ -61,7 +62,7 @@ impl State {
             SetTime::Now => now,
             SetTime::To(time) => from_time(time),
         };
-        let disk = &mut self.disk;
+        let disk: &mut InodeHead = &mut self.disk;
         if let Some(mode) = set.mode {
             let mask = bento_api::mode::PERMISSION_MASK;
             disk.mode.set(disk.mode.get() & !mask | mode & mask);

@@ -9,11 +9,14 @@
 //! any of them.
 
 mod attr;
+mod in_core;
+mod in_use;
 mod pending;
 
 use crate::LogFs;
 use crate::shrink::shrink;
 use crate::tx::Tx;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{Env, Errno, FileKind, Ino, Mutex, Result, RwLock};
@@ -26,6 +29,8 @@ use logfs_format::{
 };
 
 pub(crate) use attr::{from_time, now, to_time};
+pub(crate) use in_core::InCore;
+use in_use::InUse;
 pub(crate) use pending::{Delayed, Piece, Placed};
 
 /// Locks that the table is split over.
@@ -50,18 +55,13 @@ pub(crate) struct State {
     /// Its number.
     pub(crate) ino: u64,
     /// The inode as it is in its block.
-    pub(crate) disk: DiskInode,
-    /// Blocks with a promise of space.
-    pub(crate) delayed: Delayed,
-    /// Blocks with an address whose I/O is under way.
-    pub(crate) placed: Placed,
-    /// Its slot in the orphan list, if it is there.
-    pub(crate) orphan: Option<(u64, u32)>,
-    /// Directories: blocks that had room when last looked at, lowest first.
-    pub(crate) roomy: Vec<u32>,
-    /// Directories: a block, and an entry's offset in it before which no entry has room to give.
-    pub(crate) packed: Option<(u64, usize)>,
+    pub(crate) disk: InCore,
+    in_use: Option<Box<InUse>>,
 }
+
+// With a kernel's lock, what an inode counts for itself and its count of users, it takes one of the 256 bytes
+// that the kernel gives next.
+const _: () = assert!(size_of::<State>() <= 168);
 
 /// For reading an inode.
 pub(crate) type ReadGuard<'a, E> = <<E as Env>::RwLock<State> as RwLock<State>>::Read<'a>;
@@ -69,14 +69,14 @@ pub(crate) type ReadGuard<'a, E> = <<E as Env>::RwLock<State> as RwLock<State>>:
 pub(crate) type WriteGuard<'a, E> = <<E as Env>::RwLock<State> as RwLock<State>>::Write<'a>;
 
 impl<E: Env> Inode<E> {
-    fn new(ino: u64, disk: DiskInode) -> Inode<E> {
+    fn new(state: State) -> Inode<E> {
         Inode {
-            ino,
+            ino: state.ino,
             pins: AtomicU32::new(1),
             leaving: AtomicBool::new(false),
             changed: AtomicU64::new(0),
             data_changed: AtomicU64::new(0),
-            state: RwLock::new(State::new(ino, disk)),
+            state: RwLock::new(state),
         }
     }
 
@@ -111,15 +111,11 @@ impl<E: Env> Inode<E> {
 
 impl State {
     /// An inode of which nothing is on its way.
-    pub(crate) fn new(ino: u64, disk: DiskInode) -> State {
+    pub(crate) fn new(ino: u64, disk: InCore) -> State {
         State {
             ino,
             disk,
-            delayed: Delayed::default(),
-            placed: Placed::default(),
-            orphan: None,
-            roomy: Vec::new(),
-            packed: None,
+            in_use: None,
         }
     }
 
@@ -136,7 +132,7 @@ impl State {
             place.block,
             BlockKind::Inodes,
             place.offset(),
-            bytemuck::bytes_of(&self.disk),
+            bytemuck::bytes_of(&self.disk.to_disk()),
         )
     }
 
@@ -190,10 +186,11 @@ impl<E: Env> InodeTable<E> {
     }
 
     /// Adds a new inode with its first pin.
-    fn add(&self, ino: u64, disk: DiskInode) -> Result<Arc<Inode<E>>> {
+    fn add(&self, state: State) -> Result<Arc<Inode<E>>> {
+        let ino = state.ino;
         let mut shard = self.shard(ino)?;
         shard.inodes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        let inode = Arc::new(Inode::new(ino, disk));
+        let inode = Arc::new(Inode::new(state));
         shard.inodes.insert(ino, Arc::clone(&inode));
         Ok(inode)
     }
@@ -237,7 +234,7 @@ impl<E: Env> LogFs<E> {
             return Err(Errno::ESTALE);
         }
         shard.inodes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        let inode = Arc::new(Inode::new(ino.0, disk));
+        let inode = Arc::new(Inode::new(State::new(ino.0, disk)));
         let (changed, data_changed) = shard.left;
         inode.changed.store(changed, Ordering::Release);
         inode.data_changed.store(data_changed, Ordering::Release);
@@ -246,8 +243,8 @@ impl<E: Env> LogFs<E> {
     }
 
     /// Pins an inode that has just been made.
-    pub(crate) fn pin_new(&self, ino: u64, disk: DiskInode) -> Result<Arc<Inode<E>>> {
-        self.inodes.add(ino, disk)
+    pub(crate) fn pin_new(&self, state: State) -> Result<Arc<Inode<E>>> {
+        self.inodes.add(state)
     }
 
     /// Ends a pin. The last one of an inode without names frees it.
@@ -313,14 +310,14 @@ impl<E: Env> LogFs<E> {
     /// Space that was promised or placed for data that nobody will write any more.
     fn drop_promises(&self, inode: &Inode<E>) {
         let mut state = inode.write();
-        let promised = state.delayed.remove(0, u64::MAX);
+        let promised = state.remove_delayed(0, u64::MAX);
         self.space.unreserve_data(promised);
         self.drop_placed(&mut state, 0, u64::MAX);
     }
 
     /// Reads an inode from its block and checks what can be checked without following it. `ESTALE`
     /// for a number that no inode has: it may come from an old file handle.
-    fn read_inode(&self, ino: u64) -> Result<DiskInode> {
+    fn read_inode(&self, ino: u64) -> Result<InCore> {
         let place = InoAddress::from_ino(ino).ok_or(Errno::ESTALE)?;
         if !self.is_inode_block(place.block)? {
             return Err(Errno::ESTALE);
@@ -336,7 +333,7 @@ impl<E: Env> LogFs<E> {
                 .reporter
                 .corrupt(format_args!("inode {ino}: {field} is {value:#x}")));
         }
-        Ok(*disk)
+        Ok(InCore::from(disk))
     }
 
     fn is_inode_block(&self, address: u64) -> Result<bool> {

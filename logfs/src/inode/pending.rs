@@ -12,6 +12,13 @@ pub(crate) struct Delayed {
 }
 
 impl Delayed {
+    /// Nothing.
+    pub(crate) const fn new() -> Delayed {
+        Delayed {
+            ranges: BTreeMap::new(),
+        }
+    }
+
     /// The range that holds `block`, or the next one: start, end, whether space is promised.
     pub(crate) fn at_or_after(&self, block: u64) -> Option<(u64, u64, bool)> {
         if let Some((&start, &(end, promised))) = self.ranges.range(..=block).next_back()
@@ -130,6 +137,13 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
+    /// Nothing.
+    pub(crate) const fn new() -> Placed {
+        Placed {
+            pieces: BTreeMap::new(),
+        }
+    }
+
     /// Adds a run. What was placed there before has to be removed first.
     pub(crate) fn insert(&mut self, piece: Piece) {
         self.pieces.insert(piece.file_block, piece);
