@@ -82,7 +82,7 @@ pub struct Timestamp {
     pub nanoseconds: Le32,
 }
 
-/// What [`Inode::flags`] can say.
+/// What [`InodeHead::flags`] can say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InodeFlags;
 
