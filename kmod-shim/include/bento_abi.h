@@ -276,8 +276,8 @@ struct bento_operations {
 	int32_t (*setxattr)(struct bento_fs *fs, uint64_t ino,
 			    struct bento_bytes name, struct bento_bytes value,
 			    uint32_t how, struct bento_attr *attr);
-	/* NUL-terminated names, one after the other. */
-	int32_t (*listxattr)(struct bento_fs *fs, uint64_t ino,
+	/* NUL-terminated names, one after the other; trusted.* if `trusted`. */
+	int32_t (*listxattr)(struct bento_fs *fs, uint64_t ino, bool trusted,
 			     struct bento_sink *names);
 
 	int32_t (*map)(struct bento_fs *fs, uint64_t ino, uint64_t offset_bytes,

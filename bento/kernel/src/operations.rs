@@ -28,6 +28,9 @@ impl Operations {
 
 const NAME_BYTES: usize = 32;
 
+/// Of names that only the administrator may see (xattr(7)).
+const TRUSTED_PREFIX: &[u8] = b"trusted.";
+
 const PARTS_MAX: usize = abi::BENTO_WRITTEN_PARTS_MAX as usize;
 
 struct Table<F>(PhantomData<F>);
@@ -242,11 +245,13 @@ operations! {
             .into();
         Ok(())
     }
-    listxattr(fs, ino: u64, names: *mut abi::bento_sink) {
+    listxattr(fs, ino: u64, trusted: bool, names: *mut abi::bento_sink) {
         let mut sink = Sink::new(names);
         fs.listxattr(Ino(ino), &mut |name| {
-            sink.put(name);
-            sink.put(&[0]);
+            if trusted || !name.starts_with(TRUSTED_PREFIX) {
+                sink.put(name);
+                sink.put(&[0]);
+            }
         })
     }
     map(

@@ -73,7 +73,14 @@ fn panics(workspace: &Workspace, kernel: Kernel, operations: &[&str]) -> Result<
     run_checks(workspace, &machine, &script)
 }
 
+/// What the script for mounting uses.
+const MOUNTING_NEED: &[Dependency] = &[
+    dependency("getfattr", "attr"),
+    dependency("setpriv", "util-linux"),
+];
+
 pub(super) fn mounting_uml(workspace: &Workspace) -> Result<Counts> {
+    deps::need(MOUNTING_NEED)?;
     let machine = machine(workspace, Kernel::Uml, &["logfs"], 1)?;
     run_checks(workspace, &machine, include_str!("scripts/mounting.sh"))
 }

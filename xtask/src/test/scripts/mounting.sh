@@ -279,6 +279,32 @@ nosuid_nodev_noexec() {
     unmount_whole
 }
 
+# --- extended attributes ---
+
+trusted_names_are_for_the_administrator() {
+    fresh
+    chmod 755 /mnt/a
+    touch /mnt/a/file /mnt/a/without
+    for name in user.a trusted.b user.c; do
+        setfattr --name=$name --value=1 /mnt/a/file
+    done
+    is "trusted.b user.a user.c" names_of
+    is "user.a user.c" names_of nobody
+    is "" getfattr --match=- /mnt/a/without
+    # More than one block of names.
+    long=$(printf '%0200d' 0)
+    for number in $(seq 40); do
+        setfattr --name="user.$long$number" --value=1 /mnt/a/file
+    done
+    is 43 count_names
+    is 42 count_names nobody
+    unmount_whole
+}
+
+# The names in order, without getfattr's headline; `$@` is whoever looks.
+names_of() { echo $("$@" getfattr --absolute-names --match=- /mnt/a/file | grep -v '^#' | sort); }
+count_names() { names_of "$@" | wc -w; }
+
 # --- logfs's own options ---
 
 errors_option() {
@@ -495,8 +521,9 @@ for name in ro_takes_no_changes_and_writes_nothing remount_ro_keeps_dirty_data \
     rewritten_goes_out_when_it_is_closed noatime relatime_once_a_day_or_change \
     strictatime_always nodiratime_spares_directories lazytime_shows_times_and_keeps_them \
     without_sync_changes_wait sync_makes_every_change_durable \
-    dirsync_makes_changes_of_names_durable nosuid_nodev_noexec errors_option \
-    unknown_options_are_refused norecovery_shows_what_is_home one_device_in_two_places bind_mounts \
+    dirsync_makes_changes_of_names_durable nosuid_nodev_noexec \
+    trusted_names_are_for_the_administrator errors_option unknown_options_are_refused \
+    norecovery_shows_what_is_home one_device_in_two_places bind_mounts \
     by_device_and_df frozen_is_consistent_and_writers_wait read_only_device \
     read_only_device_with_a_log too_small_a_device truncated_image foreign_file_systems \
     unknown_incompatible_features unknown_features_that_forbid_writing; do
