@@ -56,21 +56,29 @@ const ROWS: &[(&str, &str)] = &[
     ("check/fsck", "fsck of 500,000 files"),
 ];
 
-/// Writes `overview.md` and `overview.svg` into a directory.
+/// Writes `overview.md` and `overview.svg` into a directory, if any of those rows was measured.
 pub(super) fn write(results: &Results, dir: &Path) -> Result<()> {
+    let rows = measured(results);
+    if rows.is_empty() {
+        return Ok(());
+    }
     let write = |name: &str, text: String| {
         let path = dir.join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     };
-    write("overview.md", table(results, &measured(results)))?;
+    write("overview.md", table(results, &rows))?;
     write("overview.svg", plot(results)?)
 }
 
-/// The plot of those rows that were measured.
+/// The plot of those rows that were measured; nothing if none was.
 pub(super) fn plot(results: &Results) -> Result<String> {
+    let rows = measured(results);
+    if rows.is_empty() {
+        return Ok(String::new());
+    }
     plot::ratios(&Plot {
         results,
-        rows: &measured(results),
+        rows: &rows,
         shown: 0.4..4.0,
     })
 }
