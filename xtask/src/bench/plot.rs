@@ -92,6 +92,9 @@ fn draw(area: &Area<'_>, plot: &Plot<'_>) -> Result<(), String> {
         .disable_y_mesh()
         .light_line_style(TRANSPARENT)
         .x_label_formatter(&|ratio| format!("{ratio}"))
+        // By default text shrinks with the plot.
+        .x_label_style(text_style())
+        .axis_desc_style(text_style())
         .x_desc("times as good as ext4 (grey: half, double)")
         .draw()
         .map_err(|error| text(&error))?;
