@@ -174,14 +174,15 @@ impl<E: Env> LogFs<E> {
             found.len_bytes = found.len_bytes.min((limit - block).saturating_mul(BLOCK));
         }
         let end = end.min(block + found.len_bytes / BLOCK);
-        let gaps = state.in_use().delayed.missing(block, end);
         if promised {
             let overwrites = matches!(found.kind, MappingKind::Mapped { .. });
-            let blocks = gaps.iter().map(|(from, to)| to - from).sum();
+            let blocks = state.in_use().delayed.missing(block, end);
             self.space.reserve_data(blocks, overwrites)?;
         }
-        for (from, to) in gaps {
+        let mut at = block;
+        while let Some((from, to)) = state.in_use().delayed.first_missing(at, end) {
             state.in_use_mut().delayed.insert(from, to, promised);
+            at = to;
         }
         Ok(found)
     }

@@ -1,7 +1,6 @@
 //! Ranges of a file on their way to the device, in file blocks.
 
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 
 /// Blocks that have a promise of space, or that lie in unwritten extents and need none.
 #[derive(Default)]
@@ -32,25 +31,27 @@ impl Delayed {
             .map(|(&start, &(end, promised))| (start, end, promised))
     }
 
-    /// Parts of a range that are not delayed yet.
-    pub(crate) fn missing(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
-        let mut gaps = Vec::new();
+    /// The first part of a range that is not delayed yet.
+    pub(crate) fn first_missing(&self, start: u64, end: u64) -> Option<(u64, u64)> {
         let mut at = start;
         while at < end {
             match self.at_or_after(at) {
-                Some((from, to, _)) if from < end => {
-                    if from > at {
-                        gaps.push((at, from));
-                    }
-                    at = to;
-                }
-                _ => {
-                    gaps.push((at, end));
-                    break;
-                }
+                Some((from, to, _)) if from <= at => at = to,
+                next => return Some((at, next.map_or(end, |(from, ..)| from.min(end)))),
             }
         }
-        gaps
+        None
+    }
+
+    /// How many blocks of a range are not delayed yet.
+    pub(crate) fn missing(&self, start: u64, end: u64) -> u64 {
+        let mut blocks = 0;
+        let mut at = start;
+        while let Some((from, to)) = self.first_missing(at, end) {
+            blocks += to - from;
+            at = to;
+        }
+        blocks
     }
 
     /// Adds a range that is not delayed yet.
@@ -200,6 +201,7 @@ impl Placed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     #[test]
     fn delayed_ranges_join_split_and_count() {
@@ -208,7 +210,11 @@ mod tests {
         delayed.insert(20, 30, true);
         delayed.insert(30, 40, false);
         assert_eq!(delayed.at_or_after(15), Some((10, 30, true)));
-        assert_eq!(delayed.missing(5, 50), [(5, 10), (40, 50)]);
+        assert_eq!(delayed.first_missing(5, 50), Some((5, 10)));
+        assert_eq!(delayed.first_missing(10, 50), Some((40, 50)));
+        assert_eq!(delayed.first_missing(10, 40), None);
+        assert_eq!(delayed.first_missing(2, 4), Some((2, 4)));
+        assert_eq!(delayed.missing(5, 50), 15);
         assert_eq!(delayed.remove(15, 35), 15);
         assert_eq!(delayed.at_or_after(15), Some((35, 40, false)));
         assert_eq!(delayed.remove(10, 10), 0);
