@@ -76,7 +76,10 @@ const struct xattr_handler * const bento_xattr_handlers[] = {
 	NULL
 };
 
-/* As simple_xattr_list has it, a look at the names is no use of privilege to be logged. */
+/*
+ * As simple_xattr_list has it, a look at the names is no use of privilege to
+ * be logged.
+ */
 ssize_t bento_listxattr(struct dentry *dentry, char *buffer, size_t size)
 {
 	struct bento_sink sink = { buffer, size };
@@ -85,6 +88,8 @@ ssize_t bento_listxattr(struct dentry *dentry, char *buffer, size_t size)
 
 	if (err)
 		return err;
+	if (sink.len_bytes > XATTR_LIST_MAX)
+		return -E2BIG;
 	if (size && sink.len_bytes > size)
 		return -ERANGE;
 	return sink.len_bytes;

@@ -176,7 +176,7 @@ impl<E: Env> LogFs<E> {
         let end = end.min(block + found.len_bytes / BLOCK);
         if promised {
             let overwrites = matches!(found.kind, MappingKind::Mapped { .. });
-            let blocks = state.in_use().delayed.missing(block, end);
+            let blocks = state.in_use().delayed.missing_blocks(block, end);
             self.space.reserve_data(blocks, overwrites)?;
         }
         let mut at = block;

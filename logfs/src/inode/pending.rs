@@ -44,7 +44,7 @@ impl Delayed {
     }
 
     /// How many blocks of a range are not delayed yet.
-    pub(crate) fn missing(&self, start: u64, end: u64) -> u64 {
+    pub(crate) fn missing_blocks(&self, start: u64, end: u64) -> u64 {
         let mut blocks = 0;
         let mut at = start;
         while let Some((from, to)) = self.first_missing(at, end) {
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(delayed.first_missing(10, 50), Some((40, 50)));
         assert_eq!(delayed.first_missing(10, 40), None);
         assert_eq!(delayed.first_missing(2, 4), Some((2, 4)));
-        assert_eq!(delayed.missing(5, 50), 15);
+        assert_eq!(delayed.missing_blocks(5, 50), 15);
         assert_eq!(delayed.remove(15, 35), 15);
         assert_eq!(delayed.at_or_after(15), Some((35, 40, false)));
         assert_eq!(delayed.remove(10, 10), 0);
