@@ -80,7 +80,14 @@ struct bento_inode {
 	/* See placed.c. */
 	struct mutex map_lock;
 	struct list_head placed;
-	struct bento_range direct;
+	/* See direct.c. */
+	struct list_head directs;
+	u32 directs_ended;
+	/*
+	 * What buffered writes have written without a gap, and no fsync since:
+	 * see bento_get_folio. Guarded by the inode's lock; fsync just ends it.
+	 */
+	struct bento_range run;
 	/* The file system holds a pin for this inode. */
 	bool pinned;
 	/* i_blocks is out of date; getattr asks the file system. */
@@ -211,8 +218,6 @@ int bento_fill_iomap(struct inode *inode, struct iomap *iomap,
 extern const struct iomap_ops bento_read_iomap_ops;
 extern const struct iomap_ops bento_report_iomap_ops;
 extern const struct iomap_ops bento_write_iomap_ops;
-extern const struct iomap_ops bento_direct_iomap_ops;
-extern const struct iomap_dio_ops bento_direct_write_ops;
 void bento_release_reservations(struct inode *inode, loff_t start, loff_t end);
 int bento_zero_tail(struct inode *inode, loff_t size);
 int bento_zero_range(struct inode *inode, loff_t start, loff_t end);
@@ -228,11 +233,17 @@ int bento_reserve(struct inode *inode, struct bento_range *range,
 		  struct bento_mapping *m);
 int bento_place(struct inode *inode, struct bento_range range,
 		struct bento_mapping *m);
-int bento_place_direct(struct inode *inode, struct bento_range range,
-		       struct bento_mapping *m);
-void bento_direct_over(struct inode *inode);
+int bento_new_place(struct inode *inode, u64 start, u64 len,
+		    struct bento_mapping *m);
 void bento_cancel_placed(struct inode *inode, u64 start, u64 end);
 void bento_unreserve(struct inode *inode, u64 start, u64 end);
+
+/* --- direct.c --- */
+bool bento_is_direct(const struct kiocb *iocb, const struct iov_iter *from);
+ssize_t bento_direct_write(struct kiocb *iocb, struct iov_iter *from);
+ssize_t bento_direct_write_inside(struct kiocb *iocb, struct iov_iter *from);
+void bento_lock_behind_direct(struct bento_inode *bi, struct bento_range range);
+u64 bento_next_direct(const struct bento_inode *bi, u64 at);
 
 /* --- writeback.c --- */
 extern const struct address_space_operations bento_address_space_ops;

@@ -64,7 +64,7 @@ bool bento_reads_under_way(const struct bento_mount *mount)
 
 	if (atomic_read(&mount->direct_reads))
 		return true;
-	return inode && READ_ONCE(bento_i(inode)->direct.end) &&
+	return inode && !list_empty_careful(&bento_i(inode)->directs) &&
 	       READ_ONCE(inode->i_mapping->nrpages);
 }
 EXPORT_SYMBOL_GPL(bento_reads_under_way);

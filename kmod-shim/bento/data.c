@@ -14,13 +14,35 @@
 #include "bento.h"
 #include "trace.h"
 
+/* The largest folio that is made for more than one write. */
+#define BENTO_RUN_FOLIO_BYTES	(64 * 1024)
+
 static bool bento_iomap_valid(struct inode *inode, const struct iomap *iomap)
 {
 	return iomap->validity_cookie ==
 	       (u32)atomic_read(&bento_i(inode)->map_seq);
 }
 
+/*
+ * Small writes one behind the other share folios, which are made an eighth as
+ * large as the run is long, so that no more memory than that is for nothing.
+ * Writeback waits for a whole folio: fsync ends a run, lest who appends to a
+ * file wait for another's fsync of it.
+ */
+static struct folio *bento_get_folio(struct iomap_iter *iter, loff_t pos,
+				     unsigned int len)
+{
+	const struct bento_range *run = &bento_i(iter->inode)->run;
+	u64 start = READ_ONCE(run->start);
+
+	if (!(iter->flags & IOMAP_ZERO) && start < pos)
+		len = max_t(u64, len, min_t(u64, (pos - start) / 8,
+					    BENTO_RUN_FOLIO_BYTES));
+	return iomap_get_folio(iter, pos, len);
+}
+
 static const struct iomap_folio_ops bento_folio_ops = {
+	.get_folio	= bento_get_folio,
 	.iomap_valid	= bento_iomap_valid,
 };
 
@@ -191,74 +213,3 @@ int bento_zero_tail(struct inode *inode, loff_t size)
 {
 	return bento_zero_range(inode, size, round_up(size, BENTO_BLOCK_BYTES));
 }
-
-/* --- direct writes --- */
-
-static int bento_direct_begin(struct inode *inode, loff_t offset, loff_t length,
-			      unsigned int flags, struct iomap *iomap,
-			      struct iomap *srcmap)
-{
-	struct bento_range range = bento_blocks(offset, length);
-	struct bento_mapping m;
-	int err;
-
-	/* Memory has ended within a block, which has its address already. */
-	if (offset & (BENTO_BLOCK_BYTES - 1))
-		return -EFAULT;
-	/* No page becomes dirty between looking for such and placing. */
-	filemap_invalidate_lock(inode->i_mapping);
-	err = bento_place_direct(inode, range, &m);
-	filemap_invalidate_unlock(inode->i_mapping);
-	if (err)
-		return err;
-	/* Shared: the completion has work to do. */
-	iomap->flags = IOMAP_F_SHARED | IOMAP_F_DIRTY;
-	return bento_fill_iomap(inode, iomap, &m, range);
-}
-
-/* Blocks that have an address and no I/O at all lose it again. */
-static int bento_direct_end(struct inode *inode, loff_t offset, loff_t length,
-			    ssize_t written, unsigned int flags,
-			    struct iomap *iomap)
-{
-	loff_t end = min_t(loff_t, offset + length,
-			   iomap->offset + iomap->length);
-	loff_t done = round_up(offset + max_t(ssize_t, written, 0),
-			       BENTO_BLOCK_BYTES);
-
-	if (done < end)
-		bento_written(inode, done, end - done, 0, NULL, -EIO);
-	return 0;
-}
-
-const struct iomap_ops bento_direct_iomap_ops = {
-	.iomap_begin	= bento_direct_begin,
-	.iomap_end	= bento_direct_end,
-};
-
-static int bento_direct_done(struct kiocb *iocb, ssize_t size, int error,
-			     unsigned int flags)
-{
-	struct inode *inode = file_inode(iocb->ki_filp);
-	loff_t end = iocb->ki_pos + size;
-	loff_t whole_end = round_down(end, BENTO_BLOCK_BYTES);
-	int err = 0;
-
-	/* Unknown checksums: the application may change its memory any time. */
-	if (whole_end > iocb->ki_pos)
-		err = bento_written(inode, iocb->ki_pos,
-				    whole_end - iocb->ki_pos,
-				    error ? 0 : whole_end, NULL, error);
-	/* What is behind the part that was written is nobody's data. */
-	if (end > whole_end)
-		bento_written(inode, whole_end, BENTO_BLOCK_BYTES, 0, NULL,
-			      -EFAULT);
-	if (size > 0 && !error && !err && whole_end > i_size_read(inode))
-		i_size_write(inode, whole_end);
-	bento_direct_over(inode);
-	return error ?: err;
-}
-
-const struct iomap_dio_ops bento_direct_write_ops = {
-	.end_io		= bento_direct_done,
-};

@@ -2,7 +2,6 @@
 /* Regular files: read, write, mmap, seek, sync. */
 #include <linux/fiemap.h>
 #include <linux/pagemap.h>
-#include <linux/sched/mm.h>
 #include <linux/splice.h>
 #include <linux/uio.h>
 
@@ -68,85 +67,21 @@ static ssize_t bento_read_iter(struct kiocb *iocb, struct iov_iter *to)
 static ssize_t bento_buffered_write(struct kiocb *iocb, struct iov_iter *from)
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
+	struct bento_range *run = &bento_i(inode)->run;
 	loff_t start = iocb->ki_pos;
 	size_t count = iov_iter_count(from);
 	ssize_t ret;
 
+	if (start != run->end)
+		WRITE_ONCE(run->start, start);
 	ret = iomap_file_buffered_write(iocb, from, &bento_write_iomap_ops,
 					NULL);
+	WRITE_ONCE(run->end, iocb->ki_pos);
 	if (ret < 0)
 		bento_release_reservations(inode, start, start + count);
 	else if (ret < count)
 		bento_release_reservations(inode, start + ret, start + count);
 	return ret;
-}
-
-/*
- * Writes whole blocks from memory that is present. While the range is marked
- * as being written, writeback of a folio in it waits with the folio locked,
- * so nothing here may wait for a folio: no page fault, no reclaim.
- */
-static ssize_t bento_direct_write_present(struct kiocb *iocb,
-					  struct iov_iter *from, size_t done)
-{
-	unsigned int nofs = memalloc_nofs_save();
-	ssize_t ret, part;
-
-	from->nofault = true;
-	ret = iomap_dio_rw(iocb, from, &bento_direct_iomap_ops,
-			   &bento_direct_write_ops,
-			   IOMAP_DIO_FORCE_WAIT | IOMAP_DIO_PARTIAL, NULL,
-			   done);
-	from->nofault = false;
-	memalloc_nofs_restore(nofs);
-	if (ret <= 0)
-		return ret == -ENOTBLK ? 0 : ret;
-	/* The part of a block where memory ended was not kept. */
-	part = iocb->ki_pos & (BENTO_BLOCK_BYTES - 1);
-	iocb->ki_pos -= part;
-	iov_iter_revert(from, part);
-	return ret - part;
-}
-
-/* As far as memory can be read in time; the rest is left to the page cache. */
-static ssize_t bento_direct_write_blocks(struct kiocb *iocb,
-					 struct iov_iter *from)
-{
-	size_t left, before = 0;
-	ssize_t ret, done = 0;
-
-	for (;;) {
-		ret = bento_direct_write_present(iocb, from, done);
-		if (ret > 0)
-			done = ret;
-		else if (ret != -EFAULT)
-			return ret ?: done;
-		left = iov_iter_count(from);
-		if (!left || left == before)
-			return done;
-		before = left;
-		fault_in_iov_iter_readable(from, left);
-	}
-}
-
-/*
- * Direct writes of one file come one after the other, each one complete
- * before the next: a file system has at most one address in hand for a block.
- */
-static ssize_t bento_direct_write(struct kiocb *iocb, struct iov_iter *from,
-				  bool *synced)
-{
-	ssize_t direct = 0;
-
-	if (!((iocb->ki_pos | iov_iter_count(from)) & (BENTO_BLOCK_BYTES - 1)))
-		direct = bento_direct_write_blocks(iocb, from);
-	/* iomap does not return before an O_SYNC write is durable. */
-	*synced = direct < 0 || !iov_iter_count(from);
-	if (*synced)
-		return direct;
-	/* Parts of blocks are copied in memory. */
-	return direct_write_fallback(iocb, from, direct,
-				     bento_buffered_write(iocb, from));
 }
 
 /* The part of the last block behind the old end becomes part of the file. */
@@ -161,26 +96,48 @@ static int bento_before_write(struct kiocb *iocb)
 	return bento_zero_tail(inode, size);
 }
 
+/* With the inode locked. What is synced already needs no fsync. */
+static ssize_t bento_write_locked(struct kiocb *iocb, struct iov_iter *from,
+				  bool *synced)
+{
+	ssize_t ret = generic_write_checks(iocb, from), direct = 0;
+	int err;
+
+	*synced = false;
+	if (ret <= 0)
+		return ret;
+	err = bento_before_write(iocb);
+	if (err)
+		return err;
+	if (!(iocb->ki_flags & IOCB_DIRECT))
+		return bento_buffered_write(iocb, from);
+	if (bento_is_direct(iocb, from))
+		direct = bento_direct_write(iocb, from);
+	/* iomap does not return before an O_SYNC write is durable. */
+	*synced = direct < 0 || !iov_iter_count(from);
+	if (*synced)
+		return direct;
+	/* Parts of blocks are copied in memory. */
+	return direct_write_fallback(iocb, from, direct,
+				     bento_buffered_write(iocb, from));
+}
+
 static ssize_t bento_write_iter(struct kiocb *iocb, struct iov_iter *from)
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
-	bool synced = false;
-	ssize_t ret;
+	ssize_t inside = bento_direct_write_inside(iocb, from), ret;
+	bool synced;
 
+	if (inside < 0 || (inside && !iov_iter_count(from)))
+		return inside;
 	inode_lock(inode);
-	ret = generic_write_checks(iocb, from);
-	if (ret > 0) {
-		int err = bento_before_write(iocb);
-
-		if (err)
-			ret = err;
-		else if (iocb->ki_flags & IOCB_DIRECT)
-			ret = bento_direct_write(iocb, from, &synced);
-		else
-			ret = bento_buffered_write(iocb, from);
-	}
+	ret = bento_write_locked(iocb, from, &synced);
 	inode_unlock(inode);
-	return ret > 0 && !synced ? generic_write_sync(iocb, ret) : ret;
+	if (ret > 0 && !synced)
+		ret = generic_write_sync(iocb, ret);
+	if (ret < 0)
+		return inside ?: ret;
+	return inside + ret;
 }
 
 /* --- mmap --- */
@@ -231,8 +188,10 @@ static int bento_do_fsync(struct file *file, loff_t start, loff_t end,
 			  int datasync)
 {
 	struct inode *inode = file_inode(file);
+	struct bento_range *run = &bento_i(inode)->run;
 	int err, wb_err;
 
+	WRITE_ONCE(run->start, READ_ONCE(run->end));
 	err = bento_write_out(file, start, end);
 	if (err)
 		return err;

@@ -47,7 +47,9 @@ struct inode *bento_alloc_inode(struct super_block *sb)
 	atomic_set(&bi->map_seq, 0);
 	mutex_init(&bi->map_lock);
 	INIT_LIST_HEAD(&bi->placed);
-	bi->direct = (struct bento_range){};
+	INIT_LIST_HEAD(&bi->directs);
+	bi->directs_ended = 0;
+	bi->run = (struct bento_range){};
 	bi->pinned = false;
 	bi->sectors_stale = false;
 	bi->emptied = false;

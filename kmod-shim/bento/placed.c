@@ -11,24 +11,17 @@
  * map_lock makes looking at the list and asking the file system one step. It
  * nests inside folio locks; what completes I/O never takes it. A block whose
  * I/O is in flight is never placed again: its folio is under writeback, or a
- * direct write covers it.
+ * direct write covers it (direct.c).
  */
 #include <linux/highmem.h>
 #include <linux/pagemap.h>
 #include <linux/slab.h>
-#include <linux/wait_bit.h>
 
 #include "bento.h"
 #include "trace.h"
 
 /* How many blocks are placed beyond what writeback asks for. */
 #define BENTO_AHEAD_BLOCKS	1024
-
-/*
- * Mappings that are reserved at once for a direct write. The address that it
- * gets may be for less, and the rest is reserved again: this bounds how often.
- */
-#define BENTO_DIRECT_MAPPINGS	32
 
 struct bento_placed {
 	struct list_head list;
@@ -139,8 +132,8 @@ int bento_reserve(struct inode *inode, struct bento_range *range,
 }
 
 /* An address from the file system. */
-static int bento_new_place(struct inode *inode, u64 start, u64 len,
-			   struct bento_mapping *m)
+int bento_new_place(struct inode *inode, u64 start, u64 len,
+		    struct bento_mapping *m)
 {
 	int err = bento_icall(inode, place, start, len, m);
 
@@ -173,120 +166,6 @@ static u64 bento_dirty_until(struct inode *inode, u64 from)
 	}
 	rcu_read_unlock();
 	return max(from, min(end, (u64)index << PAGE_SHIFT));
-}
-
-/*
- * --- direct writes ---
- * The range of the one direct write that may be in flight. Writeback of a
- * block in it, made dirty through a mapping meanwhile, waits.
- */
-
-static bool bento_overlaps_direct(struct bento_inode *bi,
-				  struct bento_range range)
-{
-	return READ_ONCE(bi->direct.start) < range.end &&
-	       READ_ONCE(bi->direct.end) > range.start;
-}
-
-/* Returns with map_lock. */
-static void bento_lock_behind_direct(struct bento_inode *bi,
-				     struct bento_range range)
-{
-	for (;;) {
-		mutex_lock(&bi->map_lock);
-		if (!bento_overlaps_direct(bi, range))
-			return;
-		mutex_unlock(&bi->map_lock);
-		wait_var_event(&bi->direct, !bento_overlaps_direct(bi, range));
-	}
-}
-
-void bento_direct_over(struct inode *inode)
-{
-	struct bento_inode *bi = bento_i(inode);
-
-	mutex_lock(&bi->map_lock);
-	bi->direct = (struct bento_range){};
-	mutex_unlock(&bi->map_lock);
-	wake_up_var(&bi->direct);
-}
-
-/*
- * Reserves for a direct write, over several mappings that lie there now: it
- * replaces whole blocks. Cuts the range to what is reserved. What is set aside
- * already gets its address apart from the rest, so it ends where that begins
- * or ends.
- */
-static int bento_reserve_direct(struct inode *inode, struct bento_range *range)
-{
-	u64 at = range->start, end;
-	struct bento_mapping m;
-	bool was_set_aside = false, is_set_aside;
-	int count, err = 0;
-
-	for (count = 0; count < BENTO_DIRECT_MAPPINGS && at < range->end;
-	     count++) {
-		err = bento_icall(inode, reserve, at, range->end - at, &m);
-		if (err)
-			break;
-		end = min(range->end, m.offset_bytes + m.len_bytes);
-		if (m.offset_bytes > at || end <= at) {
-			err = -EUCLEAN;
-			break;
-		}
-		is_set_aside = m.kind == BENTO_MAP_UNWRITTEN;
-		if (at > range->start && is_set_aside != was_set_aside) {
-			bento_icall(inode, unreserve, at, end - at);
-			break;
-		}
-		was_set_aside = is_set_aside;
-		at = end;
-	}
-	if (at == range->start)
-		return err;
-	range->end = at;
-	return 0;
-}
-
-/* Addresses for a direct write. -ENOTBLK: the page cache is in the way. */
-static int bento_place_direct_locked(struct inode *inode,
-				     struct bento_range range,
-				     struct bento_mapping *m)
-{
-	struct bento_inode *bi = bento_i(inode);
-	u64 placed;
-	int err;
-
-	if (filemap_range_needs_writeback(inode->i_mapping, range.start,
-					  range.end - 1))
-		return -ENOTBLK;
-	bento_cancel_placed(inode, range.start, range.end);
-	err = bento_reserve_direct(inode, &range);
-	if (err)
-		return err;
-	err = bento_new_place(inode, range.start, range.end - range.start, m);
-	placed = err ? range.start : m->offset_bytes + m->len_bytes;
-	if (placed < range.end)
-		bento_icall(inode, unreserve, placed, range.end - placed);
-	if (err)
-		return err;
-	if (bi->direct.start == bi->direct.end)
-		bi->direct.start = range.start;
-	bi->direct.end = range.end;
-	return 0;
-}
-
-int bento_place_direct(struct inode *inode, struct bento_range range,
-		       struct bento_mapping *m)
-{
-	struct bento_inode *bi = bento_i(inode);
-	int err;
-
-	mutex_lock(&bi->map_lock);
-	err = bento_place_direct_locked(inode, range, m);
-	mutex_unlock(&bi->map_lock);
-	bento_mappings_changed(inode);
-	return err;
 }
 
 /* --- writeback --- */
@@ -349,8 +228,7 @@ static int bento_place_ahead(struct inode *inode, struct bento_range range,
 
 	if (next)
 		until = min(until, next->start);
-	if (bi->direct.start >= range.end)
-		until = min(until, bi->direct.start);
+	until = min(until, bento_next_direct(bi, range.end));
 	err = bento_new_place(inode, range.start, until - range.start, m);
 	if (err == -EINVAL || err == -EAGAIN)
 		return bento_place_unreserved(inode, range, m);

@@ -1,4 +1,5 @@
-//! fio: mapped files, which no safe code can touch, and a second witness of our own figures.
+//! fio: mapped files and asynchronous writes, which no safe code can do, and a second witness of our own
+//! figures.
 
 use crate::input::Input;
 use crate::program::{program, run};
@@ -28,6 +29,40 @@ pub(super) fn buffered(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
     play(stage, "psync", 1)
 }
 
+/// Direct access to one file by many at a time, as databases and virtual machines do it.
+pub(super) fn one_file(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
+    let total_mib = stage.scaled(TOTAL_MIB, 16);
+    let touched_mib = stage.scaled(RANDOM_MIB, 8);
+    let whole = Job {
+        engine: "psync",
+        pattern: "write",
+        block: LARGE,
+        jobs: 1,
+        file_mib: total_mib,
+        touched_mib: total_mib,
+        access: Access::Buffered,
+    };
+    whole.run(stage.directory())?;
+    let steps = [
+        ("random-write-4k-8-jobs", "psync", "randwrite", 8, 1),
+        ("random-write-4k-32-deep", "libaio", "randwrite", 1, 32),
+        ("random-read-4k-32-deep", "libaio", "randread", 1, 32),
+    ];
+    for (name, engine, pattern, jobs, depth) in steps {
+        let job = Job {
+            engine,
+            pattern,
+            block: SMALL,
+            jobs,
+            touched_mib: touched_mib / jobs,
+            access: Access::Direct { depth },
+            ..whole
+        };
+        measure(stage, name, touched_mib, &job)?;
+    }
+    Ok(())
+}
+
 fn play(stage: &mut Stage<'_>, engine: &str, jobs: usize) -> Result<()> {
     let total_mib = stage.scaled(TOTAL_MIB, 16);
     let random_mib = stage.scaled(RANDOM_MIB, 8);
@@ -41,6 +76,7 @@ fn play(stage: &mut Stage<'_>, engine: &str, jobs: usize) -> Result<()> {
             jobs,
             file_mib: total_mib / jobs,
             touched_mib: total_mib / jobs,
+            access: Access::Buffered,
         }
         .run(stage.directory())?;
     }
@@ -61,7 +97,6 @@ fn play(stage: &mut Stage<'_>, engine: &str, jobs: usize) -> Result<()> {
         if pattern.ends_with("read") {
             stage.cold()?;
         }
-        let mut mib_per_second = 0.0;
         let job = Job {
             engine,
             pattern,
@@ -69,17 +104,34 @@ fn play(stage: &mut Stage<'_>, engine: &str, jobs: usize) -> Result<()> {
             jobs,
             file_mib: total_mib / jobs,
             touched_mib: touched_mib / jobs,
+            access: Access::Buffered,
         };
-        stage.read(name, format!("{touched_mib} MiB"), Work::Job, |root| {
-            mib_per_second = job.run(root)?;
-            Ok(())
-        })?;
-        // Starting fio takes longer than some steps: its own clock counts.
-        stage.replace(mib_per_second, Unit::MebibytesPerSecond);
+        measure(stage, name, touched_mib, &job)?;
     }
     Ok(())
 }
 
+fn measure(stage: &mut Stage<'_>, name: &str, touched_mib: usize, job: &Job<'_>) -> Result<()> {
+    let mut mib_per_second = 0.0;
+    stage.read(name, format!("{touched_mib} MiB"), Work::Job, |root| {
+        mib_per_second = job.run(root)?;
+        Ok(())
+    })?;
+    // Starting fio takes longer than some steps: its own clock counts.
+    stage.replace(mib_per_second, Unit::MebibytesPerSecond);
+    Ok(())
+}
+
+/// How jobs come to their files.
+#[derive(Clone, Copy)]
+enum Access {
+    /// Through the page cache, a file each.
+    Buffered,
+    /// Past it, one file for all, so many requests of a job at a time.
+    Direct { depth: usize },
+}
+
+#[derive(Clone, Copy)]
 struct Job<'a> {
     engine: &'a str,
     pattern: &'a str,
@@ -87,6 +139,7 @@ struct Job<'a> {
     jobs: usize,
     file_mib: usize,
     touched_mib: usize,
+    access: Access,
 }
 
 impl Job<'_> {
@@ -100,6 +153,10 @@ impl Job<'_> {
             .arg(format!("--filesize={}m", self.file_mib))
             .arg(format!("--io_size={}m", self.touched_mib))
             .args(["--end_fsync=1", "--fallocate=none", "--invalidate=0"]);
+        if let Access::Direct { depth } = self.access {
+            fio.args(["--direct=1", "--filename=job.0.0"])
+                .arg(format!("--iodepth={depth}"));
+        }
         bandwidth(&run(&mut fio)?)
     }
 }

@@ -128,6 +128,7 @@ const WORKLOADS: &[Workload] = &[
     workload("data-direct-8", "the same with O_DIRECT from 8 threads", Full, FileSystems, data::direct_8),
     workload("mmap-1", "read and write mapped files (fio)", Full, FileSystems, fio::mapped_1),
     workload("mmap-8", "the same from 8 threads", Full, FileSystems, fio::mapped_8),
+    waiting(workload("one-file-direct", "random direct access to one file by many at a time (fio)", Full, FileSystems, fio::one_file)),
     workload("fio-buffered", "some of data-buffered-1 with fio: a second witness", Full, FileSystems, fio::buffered),
     workload("fileserver", "a file server: whole files written, read, appended to (Filebench)", Full, FileSystems, personality::fileserver),
     workload("webserver", "a web server: files read, one log appended to (Filebench)", Full, FileSystems, personality::webserver),

@@ -85,7 +85,10 @@ pub(super) fn mounting_uml(workspace: &Workspace) -> Result<Counts> {
     run_checks(workspace, &machine, include_str!("scripts/mounting.sh"))
 }
 
-const WRITES_NEED: &[Dependency] = &[dependency("perl", "perl-base")];
+const WRITES_NEED: &[Dependency] = &[
+    dependency("dmsetup", "dmsetup"),
+    dependency("perl", "perl-base"),
+];
 
 pub(super) fn writes_uml(workspace: &Workspace) -> Result<Counts> {
     deps::need(WRITES_NEED)?;

@@ -126,6 +126,116 @@ END
     again
 }
 
+# asynchronous FILE BLOCK:LETTER...: direct writes of a block each, handed to the kernel in one call; says in
+# /run/accepted when it has taken them, and waits for them.
+asynchronous() {
+    perl -MFcntl -e '
+        my ($path, @writes) = @ARGV;
+        sysopen(my $file, $path, O_RDWR | O_DIRECT) or die "$path: $!";
+        my $room = "\0" x (4096 * (@writes + 1));
+        my $start = unpack("Q", pack("P", $room));
+        my $gap = -$start % 4096;
+        my (@requests, @addresses, $at);
+        for (@writes) {
+            my ($block, $letter) = split /:/;
+            substr($room, $gap + $at, 4096, $letter x 4096);
+            push @requests, pack("QLLSsLQQqQLL", 0, 0, 0, 1, 0, fileno $file, $start + $gap + $at, 4096,
+                $block * 4096, 0, 0, 0);
+            push @addresses, unpack("Q", pack("P", $requests[-1]));
+            $at += 4096;
+        }
+        my ($context, $count, $events) = (pack("Q", 0), scalar @writes, "\0" x (32 * @writes));
+        syscall(206, $count, $context) == 0 or die "io_setup: $!";
+        $context = unpack("Q", $context);
+        my $taken = syscall(209, $context, $count, pack("Q*", @addresses));
+        $taken == $count or die "io_submit: $taken: $!";
+        open(my $accepted, ">", "/run/accepted") or die $!;
+        close $accepted;
+        syscall(208, $context, $count, $count, $events, 0) == $count or die "io_getevents: $!";
+        while ($events =~ /(.{32})/gs) {
+            my (undef, undef, $result) = unpack("QQqq", $1);
+            $result == 4096 or die "a write: $result";
+        }' "$@"
+}
+
+# What blocks 0 to 3 of the file hold, a letter each.
+letters() {
+    for block in 0 1 2 3; do
+        dd if=/mnt/a/file bs=4096 skip=$block count=1 status=none | tr -s a-zA-Z
+    done
+    echo
+}
+
+# suspended FUNCTION BLOCK:LETTER...: calls it with a file of four blocks `o` on a device that takes no I/O,
+# after asynchronous writes were begun.
+suspended() {
+    sectors=$(blockdev --getsz "$DISK0")
+    mkfs -t logfs -f "$DISK0" >/dev/null
+    dmsetup create --noudevsync slow --table "0 $sectors linear $DISK0 0"
+    dmsetup mknodes
+    mount -t logfs /dev/mapper/slow /mnt/a
+    expect 16384 o >/mnt/a/file
+    # The first write finds out that there are no privileges to remove.
+    dd if=/mnt/a/file of=/mnt/a/file bs=4096 count=1 oflag=direct conv=notrunc status=none
+    sync
+    dmsetup suspend --nolockfs --noflush slow
+    rm -f /run/accepted
+    function=$1
+    shift
+    asynchronous /mnt/a/file "$@" &
+    writer=$!
+    set +e
+    (set -e; $function)
+    status=$?
+    set -e
+    dmsetup resume --noudevsync slow
+    wait $writer
+    return $status
+}
+
+accepted() { within 20 test -e /run/accepted; }
+
+# The same file on the disk itself.
+settled() {
+    umount /mnt/a
+    dmsetup remove --noudevsync slow
+    fsck -t logfs -f -n "$DISK0"
+    mount -t logfs "$DISK0" /mnt/a
+}
+
+asynchronous_writes_of_a_file_do_not_wait_for_each_other() {
+    suspended accepted 0:a 3:b 1:c
+    is acob letters
+    settled
+    is acob letters
+}
+
+asynchronous_writes_of_a_block_come_one_after_the_other() {
+    waits() {
+        sleep 1
+        [ ! -e /run/accepted ]
+    }
+    suspended waits 1:a 2:b 1:c
+    is ocbo letters
+    settled
+    is ocbo letters
+}
+
+nobody_cuts_a_file_off_under_a_direct_write() {
+    cut_off() {
+        accepted
+        truncate -s 4096 /mnt/a/file &
+        echo $! >/run/cutter
+        sleep 0.3
+        test -e "/proc/$!"
+    }
+    suspended cut_off 0:a 3:b 1:c
+    within 20 test ! -e "/proc/$(cat /run/cutter)"
+    is 4096 stat -c %s /mnt/a/file
+    settled
+    is a letters
+}
+
 nothing_ends_behind_the_largest_offset() {
     fresh
     refused "File too large" fallocate -l 9223372036854775807 /mnt/a/file
@@ -141,4 +251,7 @@ check a_direct_write_ends_where_its_memory_does
 check a_direct_write_behind_the_end_ends_where_its_memory_does
 check memory_comes_while_it_is_written
 check a_file_written_from_its_own_mapping_waits_for_nobody
+check asynchronous_writes_of_a_file_do_not_wait_for_each_other
+check asynchronous_writes_of_a_block_come_one_after_the_other
+check nobody_cuts_a_file_off_under_a_direct_write
 check nothing_ends_behind_the_largest_offset
