@@ -35,6 +35,11 @@ struct bento_direct {
 	u64 placed_end;
 };
 
+static bool bento_has_address(const struct bento_direct *d)
+{
+	return d->placed_end > d->claimed.start;
+}
+
 /* --- who waits for whom --- */
 
 static bool bento_is_claimed(const struct bento_inode *bi,
@@ -55,7 +60,8 @@ static bool bento_is_placed(const struct bento_inode *bi,
 	const struct bento_direct *d;
 
 	list_for_each_entry(d, &bi->directs, list)
-		if (d->claimed.start < range.end && d->placed_end > range.start)
+		if (bento_has_address(d) && d->claimed.start < range.end &&
+		    d->placed_end > range.start)
 			return true;
 	return false;
 }
@@ -92,7 +98,7 @@ u64 bento_next_direct(const struct bento_inode *bi, u64 at)
 
 	lockdep_assert_held(&bi->map_lock);
 	list_for_each_entry(d, &bi->directs, list)
-		if (d->claimed.start >= at && d->placed_end > d->claimed.start)
+		if (bento_has_address(d) && d->claimed.start >= at)
 			next = min(next, d->claimed.start);
 	return next;
 }
@@ -235,7 +241,7 @@ static int bento_direct_begin(struct inode *inode, loff_t offset, loff_t length,
 	 * fault holds this lock while it waits for a folio, which may be one
 	 * that waits for the first blocks of this write.
 	 */
-	if (d->placed_end == d->claimed.start)
+	if (!bento_has_address(d))
 		down_write(invalidate);
 	else if (!down_write_trylock(invalidate))
 		return -ENOTBLK;

@@ -7,6 +7,7 @@
  * contended; sleepers are in the kernel's hashed wait queues.
  */
 #include <linux/atomic.h>
+#include <linux/hrtimer.h>
 #include <linux/sched.h>
 #include <linux/wait_bit.h>
 
@@ -141,6 +142,22 @@ bool bento_event_wait(struct bento_event *event, uint64_t ticket)
 	return notified;
 }
 EXPORT_SYMBOL_GPL(bento_event_wait);
+
+bool bento_event_wait_for(struct bento_event *event, uint64_t ticket,
+			  uint64_t limit_ns)
+{
+	struct wait_queue_head *queue = __var_waitqueue(event);
+	struct wait_bit_queue_entry entry;
+	ktime_t limit = ns_to_ktime(limit_ns);
+
+	init_wait_var_entry(&entry, event, 0);
+	prepare_to_wait_event(queue, &entry.wq_entry, TASK_UNINTERRUPTIBLE);
+	if (bento_event_ticket(event) == ticket && !bento_mount_dead())
+		schedule_hrtimeout(&limit, HRTIMER_MODE_REL);
+	finish_wait(queue, &entry.wq_entry);
+	return !bento_mount_dead();
+}
+EXPORT_SYMBOL_GPL(bento_event_wait_for);
 
 void bento_event_notify(struct bento_event *event)
 {

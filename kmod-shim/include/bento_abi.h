@@ -22,7 +22,7 @@
 #include <stdint.h>
 #endif
 
-#define BENTO_ABI_VERSION 5
+#define BENTO_ABI_VERSION 6
 
 /* A mount, as the kernel knows it. */
 struct bento_mount;
@@ -342,6 +342,9 @@ struct bento_event {
 uint64_t bento_event_ticket(const struct bento_event *event);
 /* Returns false as a lock does. */
 bool bento_event_wait(struct bento_event *event, uint64_t ticket);
+/* The same, but returns true when the time is up, too. */
+bool bento_event_wait_for(struct bento_event *event, uint64_t ticket,
+			  uint64_t limit_ns);
 void bento_event_notify(struct bento_event *event);
 
 /* The block device of a mount. */

@@ -55,6 +55,9 @@ pub trait Event: Send + Sync {
     /// Sleeps until there has been a notification since `ticket` was taken.
     fn wait(&self, ticket: u64);
 
+    /// Like [`wait`](Event::wait), but for about `limit_ns` nanoseconds at most.
+    fn wait_for(&self, ticket: u64, limit_ns: u64);
+
     /// Counts a notification and wakes everybody who waits.
     fn notify_all(&self);
 }

@@ -90,6 +90,11 @@ impl Event for HostEvent {
         }
     }
 
+    fn wait_for(&self, ticket: u64, limit_ns: u64) {
+        let limit = std::time::Duration::from_nanos(limit_ns);
+        self.wait_until(ticket, std::time::Instant::now() + limit);
+    }
+
     fn notify_all(&self) {
         *self.notifications.lock() += 1;
         self.changed.notify_all();

@@ -29,6 +29,13 @@ impl Event for KernelEvent {
         }
     }
 
+    fn wait_for(&self, ticket: u64, limit_ns: u64) {
+        // SAFETY: as in `ticket`.
+        if !unsafe { abi::bento_event_wait_for(self.0.get(), ticket, limit_ns) } {
+            escape::leave()
+        }
+    }
+
     fn notify_all(&self) {
         // SAFETY: as in `ticket`.
         unsafe { abi::bento_event_notify(self.0.get()) }

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 const START_SECONDS: i64 = 1_700_000_000;
 /// Each look at a clock takes this long, so that two never show the same.
 const TICK_NS: u64 = 1_000;
+/// So does each use of the disk.
+const DISK_NS: u64 = 100_000;
 /// Nothing in memory takes this long: who waits longer waits for ever.
 const DEADLOCK: Duration = Duration::from_secs(30);
 
@@ -105,6 +107,7 @@ impl<L: Locks> Env for SimEnv<L> {
 
     fn device(&self) -> &SimDisk {
         L::pause();
+        self.shared.elapsed_ns.fetch_add(DISK_NS, Ordering::Relaxed);
         &self.shared.disk
     }
 
@@ -163,6 +166,10 @@ impl Event for SimEvent {
             notified,
             "nobody notified an event for {DEADLOCK:?}: this would hang"
         );
+    }
+
+    fn wait_for(&self, ticket: u64, limit_ns: u64) {
+        self.0.wait_for(ticket, limit_ns);
     }
 
     fn notify_all(&self) {

@@ -4,28 +4,55 @@ use super::{Head, Journal, Parts, count};
 use bento_api::{Device, Env, Event, Mutex, Result};
 use core::sync::atomic::Ordering;
 
+/// What is not worth waiting for others: half of a flush that takes less than twice this.
+const GATHER_MIN_NS: u64 = 20_000;
+
 impl<E: Env> Journal<E> {
     /// Makes a transaction, and all before it, durable.
     ///
     /// While one caller does that others wait, and find it done when they wake up; or they came too
-    /// late for it, and the first of them to wake up does it for all of those.
+    /// late for it, and the first of them to wake up does it for all of those (see [`super::group`]).
     pub(crate) fn force(&self, parts: &Parts<'_, E>, sequence: u64) -> Result<()> {
         if self.is_durable(sequence) {
             return self.reporter.check_alive();
         }
+        let group = self.join_group();
         while !self.start_force() {
             if self.is_durable(sequence) {
+                self.state.lock().group.leave(group);
                 count(&self.counters.force_requests);
                 return self.reporter.check_alive();
             }
         }
+        self.gather();
         self.env.trace("log_force_begin", &[("sequence", sequence)]);
         let forced = self.force_alone(parts, sequence);
         self.env
             .trace("log_force_end", &[("durable_sequence", self.durable())]);
-        self.state.lock().forcing = false;
+        self.state.lock().group.end();
         self.forced.notify_all();
         forced
+    }
+
+    fn join_group(&self) -> u64 {
+        let (group, is_whole) = self.state.lock().group.join();
+        if is_whole {
+            self.gathered.notify_all();
+        }
+        group
+    }
+
+    /// Waits for others to come, if they are likely to, for half of a flush at most.
+    fn gather(&self) {
+        let limit_ns = self.flush_ns.load(Ordering::Relaxed) / 2;
+        let mut state = self.state.lock();
+        if limit_ns >= GATHER_MIN_NS && state.group.begin_wait() {
+            let ticket = self.gathered.ticket();
+            drop(state);
+            self.gathered.wait_for(ticket, limit_ns);
+            state = self.state.lock();
+        }
+        state.group.close();
     }
 
     /// Makes everything durable.
@@ -41,8 +68,7 @@ impl<E: Env> Journal<E> {
     /// Whether the caller is the one to force the log now; if not, another one was, and has ended.
     fn start_force(&self) -> bool {
         let mut state = self.state.lock();
-        if !state.forcing {
-            state.forcing = true;
+        if state.group.start() {
             return true;
         }
         let ticket = self.forced.ticket();
@@ -75,7 +101,10 @@ impl<E: Env> Journal<E> {
         let target = self.committed.load(Ordering::Acquire);
         count(&self.counters.flushes);
         if !planted!(ForceUnflushed) {
+            let begun_ns = self.env.monotonic_ns();
             self.or_shut_down("flushing the device", self.env.device().flush())?;
+            let flush_ns = self.env.monotonic_ns().saturating_sub(begun_ns);
+            self.flush_ns.store(flush_ns, Ordering::Relaxed);
         }
         self.durable.store(target, Ordering::Release);
         head.claimed_blocks = 0;

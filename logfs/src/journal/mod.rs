@@ -15,6 +15,7 @@
 
 mod checkpoint;
 mod force;
+mod group;
 mod record;
 mod ring;
 
@@ -30,6 +31,7 @@ use logfs_format::log::{LOG_IMAGES_MAX, WINDOW_CLAIMS_MAX};
 use logfs_format::{BLOCK_BYTES, Superblock};
 
 pub(crate) use checkpoint::write_checkpoint;
+use group::Group;
 pub(crate) use record::Claim;
 use record::Record;
 pub(crate) use ring::Ring;
@@ -97,8 +99,8 @@ struct State {
     reserved: u64,
     /// Bytes of the transaction that is being written and does not count as used yet.
     committing: u64,
-    /// Somebody makes everything durable: others wait for that to end.
-    forcing: bool,
+    /// Who wants everything to be durable.
+    group: Group,
     pending: Pending,
 }
 
@@ -167,6 +169,10 @@ pub(crate) struct Journal<E: Env> {
     changed: E::Event,
     /// A force has ended.
     forced: E::Event,
+    /// All who were waited for before forcing have come.
+    gathered: E::Event,
+    /// How long the last flush took.
+    flush_ns: AtomicU64,
     commit: E::Mutex<Head>,
     /// Number of the last checkpoint.
     checkpoint: E::Mutex<u64>,
@@ -197,11 +203,13 @@ impl<E: Env> Journal<E> {
                 bytes: 0,
                 reserved: 0,
                 committing: 0,
-                forcing: false,
+                group: Group::default(),
                 pending: Pending::default(),
             }),
             changed: Event::new(),
             forced: Event::new(),
+            gathered: Event::new(),
+            flush_ns: AtomicU64::new(0),
             commit: Mutex::new(Head {
                 position: start.position,
                 tail: start.position,

@@ -108,6 +108,13 @@ impl Event for ScheduledEvent {
         }
     }
 
+    /// Time is up whenever the scheduler likes.
+    fn wait_for(&self, ticket: u64, _limit_ns: u64) {
+        while *self.notifications.lock() == ticket && thread_rng().gen_bool(0.8) {
+            thread::yield_now();
+        }
+    }
+
     fn notify_all(&self) {
         *self.notifications.lock() += 1;
         self.changed.notify_all();

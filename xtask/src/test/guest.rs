@@ -91,8 +91,17 @@ const WRITES_NEED: &[Dependency] = &[
 ];
 
 pub(super) fn writes_uml(workspace: &Workspace) -> Result<Counts> {
+    writes(workspace, Kernel::Uml)
+}
+
+/// User-mode Linux has no large folios.
+pub(super) fn writes_stock(workspace: &Workspace) -> Result<Counts> {
+    writes(workspace, Kernel::Stock)
+}
+
+fn writes(workspace: &Workspace, kernel: Kernel) -> Result<Counts> {
     deps::need(WRITES_NEED)?;
-    let machine = machine(workspace, Kernel::Uml, &["logfs"], 1)?;
+    let machine = machine(workspace, kernel, &["logfs"], 1)?;
     run_checks(workspace, &machine, include_str!("scripts/writes.sh"))
 }
 

@@ -74,6 +74,20 @@ a_direct_write_behind_the_end_ends_where_its_memory_does() {
     cmp /run/data /mnt/a/file
 }
 
+# In a kernel with large folios all of it is one.
+a_direct_write_amid_dirty_data_waits_for_it() {
+    fresh
+    expect 65536 o >/run/whole
+    for block in 0 7 15; do
+        dd if=/run/whole of=/mnt/a/file bs=65536 conv=notrunc status=none
+        expect 4096 B | dd of=/mnt/a/file bs=4096 seek=$block iflag=fullblock oflag=direct conv=notrunc status=none
+        { expect $((block * 4096)) o; expect 4096 B; expect $(((15 - block) * 4096)) o; } >/run/data
+        cmp /run/data /mnt/a/file
+        again
+        cmp /run/data /mnt/a/file
+    done
+}
+
 # Memory that has no page yet when it is to be written: anonymous, and a mapped file's.
 memory_comes_while_it_is_written() {
     fresh
@@ -249,6 +263,7 @@ check a_failed_write_keeps_what_is_dirty_before_it
 check a_failed_write_keeps_what_is_dirty_behind_it
 check a_direct_write_ends_where_its_memory_does
 check a_direct_write_behind_the_end_ends_where_its_memory_does
+check a_direct_write_amid_dirty_data_waits_for_it
 check memory_comes_while_it_is_written
 check a_file_written_from_its_own_mapping_waits_for_nobody
 check asynchronous_writes_of_a_file_do_not_wait_for_each_other
