@@ -10,8 +10,9 @@ use crate::workspace::Workspace;
 use anyhow::{Result, ensure};
 use std::time::Duration;
 
-/// Operations in a run, and in one that shows that the program works.
+/// Operations in a run, in one on the emulated CPU, and in one that shows that the program works.
 const OPERATIONS: u32 = 100_000;
+const OPERATIONS_SOME: u32 = 20_000;
 const OPERATIONS_FEW: u32 = 5_000;
 
 /// Seeds and sizes: small files meet themselves more often, large ones have more extents.
@@ -41,10 +42,19 @@ pub(super) fn ext4(workspace: &Workspace) -> Result<Counts> {
 }
 
 pub(super) fn logfs_uml(workspace: &Workspace) -> Result<Counts> {
-    let subject = Subject::Logfs(Kernel::Uml);
+    logfs(workspace, Kernel::Uml, OPERATIONS)
+}
+
+/// Has large folios, and is emulated.
+pub(super) fn logfs_stock(workspace: &Workspace) -> Result<Counts> {
+    logfs(workspace, Kernel::Stock, OPERATIONS_SOME)
+}
+
+fn logfs(workspace: &Workspace, kernel: Kernel, operations: u32) -> Result<Counts> {
+    let subject = Subject::Logfs(kernel);
     let machine = subject.machine(workspace, Duration::from_secs(1500))?;
     let mut checks = Checks::default();
-    exercise(workspace, subject, &machine, OPERATIONS, &mut checks);
+    exercise(workspace, subject, &machine, operations, &mut checks);
     Ok(checks.counts())
 }
 

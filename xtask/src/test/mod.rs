@@ -124,6 +124,7 @@ const PARTS: &[Part] = &[
     part("fsx-stock", "fsx on logfs in Debian's kernel, 20,000 operations", Long, has_logfs, fsx::logfs_stock),
     part("exercise-ext4", "exercise on ext4: shows that the program works", Long, anywhere, exercise::ext4),
     part("exercise-uml", "buffered and direct operations on logfs in the UML kernel", Long, has_logfs, exercise::logfs_uml),
+    part("exercise-stock", "exercise on logfs in Debian's kernel, which has large folios, 20,000 operations", Long, has_logfs, exercise::logfs_stock),
     part("stress-ext4", "stress on ext4: shows that the program works", Long, anywhere, stress::ext4),
     part("stress-uml", "threads in one tree of logfs, frozen and remounted, in the UML kernel", Long, has_logfs, stress::logfs_uml),
     part("stress-stock", "threads in one tree of logfs in Debian's kernel on two CPUs", Long, has_logfs, stress::logfs_stock),

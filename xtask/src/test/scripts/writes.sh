@@ -52,6 +52,31 @@ a_failed_write_keeps_what_is_dirty_behind_it() {
     cmp /run/data /mnt/a/file
 }
 
+# In a kernel with large folios such writes share them: what is read around them and cut off of them.
+small_writes_in_a_row_keep_what_is_around_them() {
+    fresh
+    dd if=/dev/urandom of=/run/from bs=1M count=2 status=none
+    for size in 4096 1000; do
+        rm -f /run/data /mnt/a/file
+        for file in /run/data /mnt/a/file; do
+            dd if=/run/from of=$file bs=$size status=none
+        done
+        again
+        for file in /run/data /mnt/a/file; do
+            dd if=/run/from of=$file bs=$size seek=100 count=300 conv=notrunc status=none
+            dd if=/run/from of=$file bs=4096 skip=3 seek=77 count=1 conv=notrunc status=none
+        done
+        cmp /run/data /mnt/a/file
+        for file in /run/data /mnt/a/file; do
+            truncate -s 312345 $file
+            dd if=/run/from of=$file bs=512 oflag=append conv=notrunc status=none
+        done
+        cmp /run/data /mnt/a/file
+        again
+        cmp /run/data /mnt/a/file
+    done
+}
+
 a_direct_write_ends_where_its_memory_does() {
     fresh
     for good in 3584 4096 7680 12288; do
@@ -261,6 +286,7 @@ nothing_ends_behind_the_largest_offset() {
 
 check a_failed_write_keeps_what_is_dirty_before_it
 check a_failed_write_keeps_what_is_dirty_behind_it
+check small_writes_in_a_row_keep_what_is_around_them
 check a_direct_write_ends_where_its_memory_does
 check a_direct_write_behind_the_end_ends_where_its_memory_does
 check a_direct_write_amid_dirty_data_waits_for_it
