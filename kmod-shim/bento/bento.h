@@ -88,6 +88,8 @@ struct bento_inode {
 	 * see bento_get_folio. Guarded by the inode's lock; fsync just ends it.
 	 */
 	struct bento_range run;
+	/* A buffered write may read old contents of blocks into new folios. */
+	bool writes_buffered;
 	/* The file system holds a pin for this inode. */
 	bool pinned;
 	/* i_blocks is out of date; getattr asks the file system. */

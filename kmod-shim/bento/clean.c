@@ -55,7 +55,8 @@ static void bento_settle_moved(struct super_block *sb,
 /*
  * Besides direct reads of any file: buffered ones of a file that a direct write
  * has changed, on whose behalf the thread asks. The write emptied the page
- * cache before; what is there now may have got its address since.
+ * cache before; what is there now may have got its address since. So may a
+ * buffered write whose folio is not there yet.
  */
 bool bento_reads_under_way(const struct bento_mount *mount)
 {
@@ -64,8 +65,10 @@ bool bento_reads_under_way(const struct bento_mount *mount)
 
 	if (atomic_read(&mount->direct_reads))
 		return true;
-	return inode && !list_empty_careful(&bento_i(inode)->directs) &&
-	       READ_ONCE(inode->i_mapping->nrpages);
+	if (!inode || list_empty_careful(&bento_i(inode)->directs))
+		return false;
+	return READ_ONCE(inode->i_mapping->nrpages) ||
+	       READ_ONCE(bento_i(inode)->writes_buffered);
 }
 EXPORT_SYMBOL_GPL(bento_reads_under_way);
 

@@ -27,15 +27,17 @@ static bool bento_iomap_valid(struct inode *inode, const struct iomap *iomap)
  * Small writes one behind the other share folios, which are made an eighth as
  * large as the run is long, so that no more memory than that is for nothing.
  * Writeback waits for a whole folio: fsync ends a run, lest who appends to a
- * file wait for another's fsync of it.
+ * file wait for another's fsync of it. A direct write finds a dirty folio in
+ * its way that reaches over its blocks: beside such none is made larger.
  */
 static struct folio *bento_get_folio(struct iomap_iter *iter, loff_t pos,
 				     unsigned int len)
 {
-	const struct bento_range *run = &bento_i(iter->inode)->run;
-	u64 start = READ_ONCE(run->start);
+	const struct bento_inode *bi = bento_i(iter->inode);
+	u64 start = READ_ONCE(bi->run.start);
 
-	if (!(iter->flags & IOMAP_ZERO) && start < pos)
+	if (!(iter->flags & IOMAP_ZERO) && start < pos &&
+	    list_empty_careful(&bi->directs))
 		len = max_t(u64, len, min_t(u64, (pos - start) / 8,
 					    BENTO_RUN_FOLIO_BYTES));
 	return iomap_get_folio(iter, pos, len);

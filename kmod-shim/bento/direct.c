@@ -7,9 +7,9 @@
  * has the inode to itself, and waits.
  *
  * Of a block there is one address in hand at most. So a direct write claims
- * its range, and other direct writes of it wait; and once it has addresses,
- * writeback of those blocks (a mapping may have made them dirty) waits until
- * it is over. That is with their folios locked, so nothing that a write with
+ * its range, and later direct writes of it wait; and once it has addresses,
+ * writeback of those blocks (others may have made them dirty) waits until it
+ * is over. That is with their folios locked, so nothing that a write with
  * addresses needs may wait for a folio: no page fault, no reclaim, and no lock
  * that is held while waiting for one.
  */
@@ -27,6 +27,13 @@
  */
 #define BENTO_DIRECT_MAPPINGS	32
 
+/*
+ * Of a file, what is under way before asynchronous writes wait after all. The
+ * worker that completes one may wait for a folio, whose writeback waits for
+ * another one to be completed: there must be workers left for that (256).
+ */
+#define BENTO_DIRECT_MAX	64
+
 /* A direct write that is not over. */
 struct bento_direct {
 	struct list_head list;
@@ -42,15 +49,19 @@ static bool bento_has_address(const struct bento_direct *d)
 
 /* --- who waits for whom --- */
 
-static bool bento_is_claimed(const struct bento_inode *bi,
-			     struct bento_range range)
+/* Whether an earlier one claims blocks of this one. */
+static bool bento_must_wait(const struct bento_inode *bi,
+			    const struct bento_direct *self)
 {
 	const struct bento_direct *d;
 
-	list_for_each_entry(d, &bi->directs, list)
-		if (d->claimed.start < range.end &&
-		    d->claimed.end > range.start)
+	list_for_each_entry(d, &bi->directs, list) {
+		if (d == self)
+			break;
+		if (d->claimed.start < self->claimed.end &&
+		    d->claimed.end > self->claimed.start)
 			return true;
+	}
 	return false;
 }
 
@@ -66,28 +77,23 @@ static bool bento_is_placed(const struct bento_inode *bi,
 	return false;
 }
 
-/* Takes map_lock when no direct write is in the way. */
-static void bento_lock_behind(struct bento_inode *bi, struct bento_range range,
-			      bool (*in_way)(const struct bento_inode *bi,
-					     struct bento_range range))
+/* Lets go of map_lock until another direct write is over. */
+static void bento_wait_for_direct(struct bento_inode *bi)
 {
-	u32 ended;
+	u32 ended = bi->directs_ended;
 
-	for (;;) {
-		mutex_lock(&bi->map_lock);
-		if (!in_way(bi, range))
-			return;
-		ended = bi->directs_ended;
-		mutex_unlock(&bi->map_lock);
-		wait_var_event(&bi->directs_ended,
-			       READ_ONCE(bi->directs_ended) != ended);
-	}
+	mutex_unlock(&bi->map_lock);
+	wait_var_event(&bi->directs_ended,
+		       READ_ONCE(bi->directs_ended) != ended);
+	mutex_lock(&bi->map_lock);
 }
 
 /* Takes map_lock to place a range that no direct write has an address for. */
 void bento_lock_behind_direct(struct bento_inode *bi, struct bento_range range)
 {
-	bento_lock_behind(bi, range, bento_is_placed);
+	mutex_lock(&bi->map_lock);
+	while (bento_is_placed(bi, range))
+		bento_wait_for_direct(bi);
 }
 
 /* Where the next range begins that a direct write has addresses for. */
@@ -112,8 +118,10 @@ static struct bento_direct *bento_begin_direct(struct bento_inode *bi,
 		return NULL;
 	d->claimed = range;
 	d->placed_end = range.start;
-	bento_lock_behind(bi, range, bento_is_claimed);
-	list_add(&d->list, &bi->directs);
+	mutex_lock(&bi->map_lock);
+	list_add_tail(&d->list, &bi->directs);
+	while (bento_must_wait(bi, d))
+		bento_wait_for_direct(bi);
 	mutex_unlock(&bi->map_lock);
 	return d;
 }
@@ -130,15 +138,18 @@ static void bento_end_direct(struct bento_inode *bi, struct bento_direct *d)
 	kfree(d);
 }
 
-/* The one that claims from here. */
+/* The one that writes from here: others that claim the same wait behind it. */
 static struct bento_direct *bento_find_direct(struct bento_inode *bi, u64 start)
 {
 	struct bento_direct *d, *found = NULL;
 
 	mutex_lock(&bi->map_lock);
-	list_for_each_entry(d, &bi->directs, list)
-		if (d->claimed.start == start)
-			found = d;
+	list_for_each_entry(d, &bi->directs, list) {
+		if (d->claimed.start != start)
+			continue;
+		found = d;
+		break;
+	}
 	mutex_unlock(&bi->map_lock);
 	return found;
 }
@@ -362,8 +373,10 @@ static ssize_t bento_write_blocks(struct kiocb *iocb, struct iov_iter *from,
 		ret = bento_write_present(iocb, from, flags, done);
 		if (ret > 0)
 			done = ret;
+		else if (ret == -EIOCBQUEUED)
+			return ret;
 		else if (ret != -EFAULT)
-			return ret ?: done;
+			return done ?: ret;
 		left = iov_iter_count(from);
 		if (!left || left == before)
 			return done;
@@ -395,6 +408,7 @@ static bool bento_is_inside(const struct kiocb *iocb,
 ssize_t bento_direct_write_inside(struct kiocb *iocb, struct iov_iter *from)
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
+	unsigned int flags = 0;
 	ssize_t ret = 0;
 
 	if (!bento_is_direct(iocb, from) || !bento_is_inside(iocb, from))
@@ -404,6 +418,8 @@ ssize_t bento_direct_write_inside(struct kiocb *iocb, struct iov_iter *from)
 	 * must not complete the first itself.
 	 */
 	iocb->ki_flags &= ~IOCB_DIO_CALLER_COMP;
+	if (atomic_read(&inode->i_dio_count) >= BENTO_DIRECT_MAX)
+		flags |= IOMAP_DIO_FORCE_WAIT;
 	inode_lock_shared(inode);
 	/* The size is sure from here on. */
 	if (bento_is_inside(iocb, from))
@@ -412,7 +428,7 @@ ssize_t bento_direct_write_inside(struct kiocb *iocb, struct iov_iter *from)
 	if (ret > 0)
 		ret = !bento_is_direct(iocb, from) ? 0 :
 		      kiocb_modified(iocb) ?:
-		      bento_write_blocks(iocb, from, 0);
+		      bento_write_blocks(iocb, from, flags);
 	inode_unlock_shared(inode);
 	return ret;
 }

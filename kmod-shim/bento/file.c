@@ -67,15 +67,18 @@ static ssize_t bento_read_iter(struct kiocb *iocb, struct iov_iter *to)
 static ssize_t bento_buffered_write(struct kiocb *iocb, struct iov_iter *from)
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
-	struct bento_range *run = &bento_i(inode)->run;
+	struct bento_inode *bi = bento_i(inode);
+	struct bento_range *run = &bi->run;
 	loff_t start = iocb->ki_pos;
 	size_t count = iov_iter_count(from);
 	ssize_t ret;
 
 	if (start != run->end)
 		WRITE_ONCE(run->start, start);
+	WRITE_ONCE(bi->writes_buffered, true);
 	ret = iomap_file_buffered_write(iocb, from, &bento_write_iomap_ops,
 					NULL);
+	WRITE_ONCE(bi->writes_buffered, false);
 	WRITE_ONCE(run->end, iocb->ki_pos);
 	if (ret < 0)
 		bento_release_reservations(inode, start, start + count);

@@ -50,6 +50,7 @@ struct inode *bento_alloc_inode(struct super_block *sb)
 	INIT_LIST_HEAD(&bi->directs);
 	bi->directs_ended = 0;
 	bi->run = (struct bento_range){};
+	bi->writes_buffered = false;
 	bi->pinned = false;
 	bi->sectors_stale = false;
 	bi->emptied = false;

@@ -9,9 +9,9 @@
  * its folio is written, its address is taken from the list.
  *
  * map_lock makes looking at the list and asking the file system one step. It
- * nests inside folio locks; what completes I/O never takes it. A block whose
- * I/O is in flight is never placed again: its folio is under writeback, or a
- * direct write covers it (direct.c).
+ * nests inside folio locks; what completes writeback never takes it. A block
+ * whose I/O is in flight is never placed again: its folio is under writeback,
+ * or a direct write covers it (direct.c).
  */
 #include <linux/highmem.h>
 #include <linux/pagemap.h>

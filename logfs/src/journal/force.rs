@@ -4,8 +4,11 @@ use super::{Head, Journal, Parts, count};
 use bento_api::{Device, Env, Event, Mutex, Result};
 use core::sync::atomic::Ordering;
 
-/// What is not worth waiting for others: half of a flush that takes less than twice this.
+/// Who gathers others waits for no less than this, since half of a faster flush is not worth it, ...
 const GATHER_MIN_NS: u64 = 20_000;
+
+/// ... and for no longer: a device may have been stuck for once.
+const GATHER_MAX_NS: u64 = 10_000_000;
 
 impl<E: Env> Journal<E> {
     /// Makes a transaction, and all before it, durable.
@@ -16,15 +19,16 @@ impl<E: Env> Journal<E> {
         if self.is_durable(sequence) {
             return self.reporter.check_alive();
         }
-        let group = self.join_group();
+        let mut group = self.join_group();
         while !self.start_force() {
             if self.is_durable(sequence) {
                 self.state.lock().group.leave(group);
                 count(&self.counters.force_requests);
                 return self.reporter.check_alive();
             }
+            group = self.stay_in_group(group);
         }
-        self.gather();
+        self.gather(sequence);
         self.env.trace("log_force_begin", &[("sequence", sequence)]);
         let forced = self.force_alone(parts, sequence);
         self.env
@@ -42,11 +46,21 @@ impl<E: Env> Journal<E> {
         group
     }
 
-    /// Waits for others to come, if they are likely to, for half of a flush at most.
-    fn gather(&self) {
-        let limit_ns = self.flush_ns.load(Ordering::Relaxed) / 2;
+    /// Joins the next group if the force for the caller's was not for its transaction.
+    fn stay_in_group(&self, group: u64) -> u64 {
+        let is_open = self.state.lock().group.is_open(group);
+        if is_open { group } else { self.join_group() }
+    }
+
+    /// Waits for others to come, if they are likely to, for half of the last flush at most; not if the
+    /// transaction is written already, since theirs is a later one.
+    fn gather(&self, sequence: u64) {
+        let limit_ns = (self.flush_ns.load(Ordering::Relaxed) / 2).min(GATHER_MAX_NS);
+        let is_worth_it = limit_ns >= GATHER_MIN_NS
+            && self.committed.load(Ordering::Acquire) < sequence
+            && self.reporter.check_alive().is_ok();
         let mut state = self.state.lock();
-        if limit_ns >= GATHER_MIN_NS && state.group.begin_wait() {
+        if is_worth_it && state.group.begin_wait() {
             let ticket = self.gathered.ticket();
             drop(state);
             self.gathered.wait_for(ticket, limit_ns);
@@ -92,7 +106,11 @@ impl<E: Env> Journal<E> {
         }
         count(&self.counters.force_requests);
         count(&self.counters.forces);
-        self.flush_log(parts, &mut head)
+        let begun_ns = self.env.monotonic_ns();
+        self.flush_log(parts, &mut head)?;
+        let flush_ns = self.env.monotonic_ns().saturating_sub(begun_ns);
+        self.flush_ns.store(flush_ns, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Flushes the device, after which all that is committed is durable.
@@ -101,10 +119,7 @@ impl<E: Env> Journal<E> {
         let target = self.committed.load(Ordering::Acquire);
         count(&self.counters.flushes);
         if !planted!(ForceUnflushed) {
-            let begun_ns = self.env.monotonic_ns();
             self.or_shut_down("flushing the device", self.env.device().flush())?;
-            let flush_ns = self.env.monotonic_ns().saturating_sub(begun_ns);
-            self.flush_ns.store(flush_ns, Ordering::Relaxed);
         }
         self.durable.store(target, Ordering::Release);
         head.claimed_blocks = 0;

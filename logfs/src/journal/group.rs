@@ -40,9 +40,14 @@ impl Group {
 
     /// Somebody who has joined a group wants nothing any more.
     pub(super) fn leave(&mut self, number: u64) {
-        if number == self.number {
+        if self.is_open(number) {
             self.present = self.present.saturating_sub(1);
         }
+    }
+
+    /// Whether this group is the one that comes together now.
+    pub(super) fn is_open(&self, number: u64) -> bool {
+        number == self.number
     }
 
     /// Whether the caller is the one to force the log now.

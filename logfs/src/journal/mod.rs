@@ -171,7 +171,7 @@ pub(crate) struct Journal<E: Env> {
     forced: E::Event,
     /// All who were waited for before forcing have come.
     gathered: E::Event,
-    /// How long the last flush took.
+    /// How long the last force's flush took.
     flush_ns: AtomicU64,
     commit: E::Mutex<Head>,
     /// Number of the last checkpoint.

@@ -166,7 +166,7 @@ END
 }
 
 # asynchronous FILE BLOCK:LETTER...: direct writes of a block each, handed to the kernel in one call; says in
-# /run/accepted when it has taken them, and waits for them.
+# /run/begun when it does that, in /run/accepted when they are taken, and waits for them.
 asynchronous() {
     perl -MFcntl -e '
         my ($path, @writes) = @ARGV;
@@ -186,6 +186,8 @@ asynchronous() {
         my ($context, $count, $events) = (pack("Q", 0), scalar @writes, "\0" x (32 * @writes));
         syscall(206, $count, $context) == 0 or die "io_setup: $!";
         $context = unpack("Q", $context);
+        open(my $begun, ">", "/run/begun") or die $!;
+        close $begun;
         my $taken = syscall(209, $context, $count, pack("Q*", @addresses));
         $taken == $count or die "io_submit: $taken: $!";
         open(my $accepted, ">", "/run/accepted") or die $!;
@@ -218,7 +220,7 @@ suspended() {
     dd if=/mnt/a/file of=/mnt/a/file bs=4096 count=1 oflag=direct conv=notrunc status=none
     sync
     dmsetup suspend --nolockfs --noflush slow
-    rm -f /run/accepted
+    rm -f /run/begun /run/accepted
     function=$1
     shift
     asynchronous /mnt/a/file "$@" &
@@ -232,7 +234,7 @@ suspended() {
     return $status
 }
 
-accepted() { within 20 test -e /run/accepted; }
+accepted() { within 60 test -e /run/accepted; }
 
 # The same file on the disk itself.
 settled() {
@@ -251,6 +253,7 @@ asynchronous_writes_of_a_file_do_not_wait_for_each_other() {
 
 asynchronous_writes_of_a_block_come_one_after_the_other() {
     waits() {
+        within 60 test -e /run/begun
         sleep 1
         [ ! -e /run/accepted ]
     }
@@ -265,11 +268,10 @@ nobody_cuts_a_file_off_under_a_direct_write() {
         accepted
         truncate -s 4096 /mnt/a/file &
         echo $! >/run/cutter
-        sleep 0.3
-        test -e "/proc/$!"
+        within 60 grep -q "^State:.D" "/proc/$!/status"
     }
     suspended cut_off 0:a 3:b 1:c
-    within 20 test ! -e "/proc/$(cat /run/cutter)"
+    within 60 test ! -e "/proc/$(cat /run/cutter)"
     is 4096 stat -c %s /mnt/a/file
     settled
     is a letters
