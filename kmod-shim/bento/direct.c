@@ -10,8 +10,9 @@
  * its range, and later direct writes of it wait; and once it has addresses,
  * writeback of those blocks (others may have made them dirty) waits until it
  * is over. That is with their folios locked, so nothing that a write with
- * addresses needs may wait for a folio: no page fault, no reclaim, and no lock
- * that is held while waiting for one.
+ * addresses needs may wait for a folio: no page fault, no reclaim, and not
+ * invalidate_lock, which is held while waiting for one. (mmap_lock is, too,
+ * and pinning memory may take it: docs/STATUS.md, known gaps.)
  */
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>

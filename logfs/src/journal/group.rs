@@ -95,7 +95,7 @@ mod tests {
     use super::{Group, SKIPPED_MAX};
     use alloc::vec::Vec;
 
-    /// A force that `late` callers come too late for, after `early` joined; how long it waits for more.
+    /// A force that `late` callers come too late for, after `early` joined; whether it waits for more.
     fn force(group: &mut Group, early: u32, late: u32) -> bool {
         for _ in 0..early {
             group.join();
