@@ -30,8 +30,10 @@ int bento_getattr(struct mnt_idmap *idmap, const struct path *path,
 	stat->btime = bi->btime;
 	if ((request_mask & STATX_DIOALIGN) && S_ISREG(inode->i_mode) && bdev) {
 		stat->result_mask |= STATX_DIOALIGN;
-		stat->dio_mem_align = bdev_dma_alignment(bdev) + 1;
 		stat->dio_offset_align = bdev_logical_block_size(bdev);
+		/* Of other memory that the device takes, writes make copies (direct.c). */
+		stat->dio_mem_align = max(bdev_dma_alignment(bdev) + 1,
+					  stat->dio_offset_align);
 	}
 	return 0;
 }

@@ -240,6 +240,20 @@ int bento_new_place(struct inode *inode, u64 start, u64 len,
 void bento_cancel_placed(struct inode *inode, u64 start, u64 end);
 void bento_unreserve(struct inode *inode, u64 start, u64 end);
 
+/* --- pinned.c --- */
+struct bento_pinned {
+	/* What is to be written, len_bytes of it: whole blocks. */
+	struct bio_vec *bvecs;
+	unsigned int bvec_count;
+	size_t len_bytes;
+	/* Each page that is held, in memory of the same allocation. */
+	struct page **pages;
+	unsigned int page_count;
+};
+
+int bento_pin(struct bento_pinned *p, struct iov_iter *iter);
+void bento_unpin(struct bento_pinned *p);
+
 /* --- direct.c --- */
 bool bento_is_direct(const struct kiocb *iocb, const struct iov_iter *from);
 ssize_t bento_direct_write(struct kiocb *iocb, struct iov_iter *from);

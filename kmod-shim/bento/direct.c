@@ -10,9 +10,9 @@
  * its range, and later direct writes of it wait; and once it has addresses,
  * writeback of those blocks (others may have made them dirty) waits until it
  * is over. That is with their folios locked, so nothing that a write with
- * addresses needs may wait for a folio: no page fault, no reclaim, and not
- * invalidate_lock, which is held while waiting for one. (mmap_lock is, too,
- * and pinning memory may take it: docs/STATUS.md, known gaps.)
+ * addresses needs may wait for a folio: no reclaim, no page fault, and neither
+ * mmap_lock nor invalidate_lock, which are held while waiting for one. So
+ * memory is pinned before its range is claimed.
  */
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
@@ -41,6 +41,8 @@ struct bento_direct {
 	struct bento_range claimed;
 	/* How far it has addresses, from the start of what it claims. */
 	u64 placed_end;
+	/* All zeros if it writes the kernel's own memory. */
+	struct bento_pinned memory;
 };
 
 static bool bento_has_address(const struct bento_direct *d)
@@ -110,13 +112,9 @@ u64 bento_next_direct(const struct bento_inode *bi, u64 at)
 	return next;
 }
 
-static struct bento_direct *bento_begin_direct(struct bento_inode *bi,
-					       struct bento_range range)
+static void bento_begin_direct(struct bento_inode *bi, struct bento_direct *d,
+			       struct bento_range range)
 {
-	struct bento_direct *d = kmalloc(sizeof(*d), GFP_KERNEL);
-
-	if (!d)
-		return NULL;
 	d->claimed = range;
 	d->placed_end = range.start;
 	mutex_lock(&bi->map_lock);
@@ -124,7 +122,6 @@ static struct bento_direct *bento_begin_direct(struct bento_inode *bi,
 	while (bento_must_wait(bi, d))
 		bento_wait_for_direct(bi);
 	mutex_unlock(&bi->map_lock);
-	return d;
 }
 
 static void bento_end_direct(struct bento_inode *bi, struct bento_direct *d)
@@ -136,6 +133,7 @@ static void bento_end_direct(struct bento_inode *bi, struct bento_direct *d)
 	/* Who begins to wait now sees the number. */
 	smp_mb();
 	wake_up_var(&bi->directs_ended);
+	bento_unpin(&d->memory);
 	kfree(d);
 }
 
@@ -245,9 +243,9 @@ static int bento_direct_begin(struct inode *inode, loff_t offset, loff_t length,
 	struct bento_mapping m;
 	int err;
 
-	/* Memory has ended within a block, which has its address already. */
+	/* Writing the kernel's memory failed within a block: it has its address. */
 	if (offset & (BENTO_BLOCK_BYTES - 1))
-		return -EFAULT;
+		return -EIO;
 	/*
 	 * No page becomes dirty between looking for such and placing. A page
 	 * fault holds this lock while it waits for a folio, which may be one
@@ -291,21 +289,15 @@ static int bento_direct_done(struct kiocb *iocb, ssize_t size, int error,
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
 	loff_t end = iocb->ki_pos + size;
-	loff_t whole_end = round_down(end, BENTO_BLOCK_BYTES);
 	struct bento_direct *d;
 	int err = 0;
 
 	/* Unknown checksums: the application may change its memory any time. */
-	if (whole_end > iocb->ki_pos)
-		err = bento_written(inode, iocb->ki_pos,
-				    whole_end - iocb->ki_pos,
-				    error ? 0 : whole_end, NULL, error);
-	/* What is behind the part that was written is nobody's data. */
-	if (end > whole_end)
-		bento_written(inode, whole_end, BENTO_BLOCK_BYTES, 0, NULL,
-			      -EFAULT);
-	if (size > 0 && !error && !err && whole_end > i_size_read(inode))
-		i_size_write(inode, whole_end);
+	if (size > 0)
+		err = bento_written(inode, iocb->ki_pos, size, error ? 0 : end,
+				    NULL, error);
+	if (size > 0 && !error && !err && end > i_size_read(inode))
+		i_size_write(inode, end);
 	d = bento_find_direct(bento_i(inode), iocb->ki_pos);
 	if (!WARN_ON_ONCE(!d))
 		bento_end_direct(bento_i(inode), d);
@@ -327,63 +319,108 @@ bool bento_is_direct(const struct kiocb *iocb, const struct iov_iter *from)
 	       !(edges & (BENTO_BLOCK_BYTES - 1));
 }
 
-/* Writes blocks from memory that is present. */
-static ssize_t bento_write_present(struct kiocb *iocb, struct iov_iter *from,
-				   unsigned int flags, size_t done)
+/* Writes what it claims, and ends it or leaves that to the completion. */
+static ssize_t bento_write_claimed(struct kiocb *iocb, struct iov_iter *blocks,
+				   struct bento_direct *d, unsigned int flags,
+				   size_t done)
 {
-	struct bento_inode *bi = bento_i(file_inode(iocb->ki_filp));
-	struct bento_direct *d = bento_begin_direct(bi, (struct bento_range){
-		iocb->ki_pos, iocb->ki_pos + iov_iter_count(from) });
-	unsigned int nofs;
-	struct iomap_dio *dio;
-	ssize_t ret, part;
+	unsigned int nofs = memalloc_nofs_save();
+	struct iomap_dio *dio = __iomap_dio_rw(iocb, blocks,
+					       &bento_direct_iomap_ops,
+					       &bento_direct_write_ops, flags,
+					       d, done);
+	ssize_t ret;
 
-	if (!d)
-		return -ENOMEM;
-	nofs = memalloc_nofs_save();
-	from->nofault = true;
-	dio = __iomap_dio_rw(iocb, from, &bento_direct_iomap_ops,
-			     &bento_direct_write_ops,
-			     flags | IOMAP_DIO_PARTIAL, d, done);
-	from->nofault = false;
 	if (IS_ERR_OR_NULL(dio)) {
 		ret = PTR_ERR_OR_ZERO(dio);
 		if (ret != -EIOCBQUEUED)
-			bento_end_direct(bi, d);
+			bento_end_direct(bento_i(file_inode(iocb->ki_filp)), d);
 	} else {
 		ret = iomap_dio_complete(dio);
 	}
 	memalloc_nofs_restore(nofs);
-	if (ret <= 0)
-		return ret == -ENOTBLK ? 0 : ret;
-	/* The part of a block where memory ended was not kept. */
-	part = iocb->ki_pos & (BENTO_BLOCK_BYTES - 1);
-	iocb->ki_pos -= part;
-	iov_iter_revert(from, part);
-	return ret - part;
+	return ret;
 }
 
-/* As far as memory can be read in time; the rest is left to the page cache. */
+/* Makes an iterator over a program's memory one over what is pinned of it. */
+static int bento_take_memory(struct inode *inode, struct bento_pinned *memory,
+			     struct iov_iter *blocks)
+{
+	struct block_device *bdev = inode->i_sb->s_bdev;
+	int err;
+
+	if (!user_backed_iter(blocks))
+		return 0;
+	if (!bdev_iter_is_aligned(bdev, blocks))
+		return -EINVAL;
+	err = bento_pin(memory, blocks);
+	if (err)
+		return err;
+	/* iomap takes no sectors that are cut apart by the ends of pages. */
+	if (bdev_iter_is_aligned(bdev, blocks))
+		return 0;
+	bento_unpin(memory);
+	return -ENOTBLK;
+}
+
+/*
+ * Writes the blocks whose memory can be pinned at once, behind `done` bytes.
+ * Returns all that is written then, unless it is queued.
+ */
+static ssize_t bento_write_part(struct kiocb *iocb, struct iov_iter *from,
+				unsigned int flags, size_t done)
+{
+	struct bento_direct *d = kzalloc(sizeof(*d), GFP_KERNEL);
+	struct inode *inode = file_inode(iocb->ki_filp);
+	struct iov_iter blocks = *from;
+	loff_t start = iocb->ki_pos;
+	size_t len;
+	ssize_t ret;
+	int err;
+
+	if (!d)
+		return -ENOMEM;
+	err = bento_take_memory(inode, &d->memory, &blocks);
+	if (err) {
+		kfree(d);
+		return err;
+	}
+	len = iov_iter_count(&blocks);
+	if (len < iov_iter_count(from))
+		flags |= IOMAP_DIO_FORCE_WAIT;
+	bento_begin_direct(bento_i(inode), d,
+			   (struct bento_range){ start, start + len });
+	ret = bento_write_claimed(iocb, &blocks, d, flags, done);
+	/* What is queued may be complete by now, and iocb gone. */
+	if (ret == -EIOCBQUEUED)
+		return ret;
+	/* Written, but not durable as it should be: not done. */
+	if (ret < 0)
+		iocb->ki_pos = start;
+	iov_iter_advance(from, iocb->ki_pos - start);
+	return ret;
+}
+
+/* What is left in `from` then is the page cache's. */
 static ssize_t bento_write_blocks(struct kiocb *iocb, struct iov_iter *from,
 				  unsigned int flags)
 {
-	size_t left, before = 0;
 	ssize_t ret, done = 0;
 
-	for (;;) {
-		ret = bento_write_present(iocb, from, flags, done);
-		if (ret > 0)
-			done = ret;
-		else if (ret == -EIOCBQUEUED)
+	while (iov_iter_count(from)) {
+		ret = bento_write_part(iocb, from, flags, done);
+		if (ret == -EIOCBQUEUED)
 			return ret;
-		else if (ret != -EFAULT)
+		/* Its data is in the way, or memory that it can copy, or find missing. */
+		if (ret == -ENOTBLK || ret == -EFAULT)
+			break;
+		if (ret < 0)
 			return done ?: ret;
-		left = iov_iter_count(from);
-		if (!left || left == before)
-			return done;
-		before = left;
-		fault_in_iov_iter_readable(from, left);
+		if (ret <= done)
+			break;
+		done = ret;
 	}
+	return done;
 }
 
 /* With the inode locked: what is written is complete when this returns. */

@@ -128,6 +128,7 @@ static ssize_t bento_write_locked(struct kiocb *iocb, struct iov_iter *from,
 static ssize_t bento_write_iter(struct kiocb *iocb, struct iov_iter *from)
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
+	loff_t start = iocb->ki_pos;
 	ssize_t inside = bento_direct_write_inside(iocb, from), ret;
 	bool synced;
 
@@ -138,8 +139,10 @@ static ssize_t bento_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	inode_unlock(inode);
 	if (ret > 0 && !synced)
 		ret = generic_write_sync(iocb, ret);
-	if (ret < 0)
-		return inside ?: ret;
+	if (ret < 0 && inside) {
+		iocb->ki_pos = start + inside;
+		return inside;
+	}
 	return inside + ret;
 }
 

@@ -301,6 +301,36 @@ trusted_names_are_for_the_administrator() {
     unmount_whole
 }
 
+names_that_do_not_fit_are_refused() {
+    fresh
+    touch /mnt/a/file
+    setfattr --name=user.a --value=1 /mnt/a/file
+    setfattr --name=user.bc --value=1 /mnt/a/file
+    is "15 bytes" list_into 0
+    is "15 bytes" list_into 15
+    is "15 bytes" list_into 4096
+    is "Numerical result out of range" list_into 14
+    is "Numerical result out of range" list_into 1
+    # 300 names of 256 bytes with their ends, and a list may have 64 KiB.
+    perl -e 'for my $number (100 .. 399) {
+        my ($path, $name, $value) = ("/mnt/a/file", "user." . "n" x 247 . $number, "1");
+        syscall(188, $path, $name, $value, 1, 0) == 0 or die "$number: $!";
+    }'
+    for size in 0 15 65536 131072; do
+        is "Argument list too long" list_into $size
+    done
+    unmount_whole
+}
+
+# listxattr(2) with room for so many bytes, none behind which it may write.
+list_into() {
+    perl -e 'my ($path, $size) = ("/mnt/a/file", $ARGV[0]);
+        my $names = "\0" x $size . "guard";
+        my $found = syscall(194, $path, $names, $size + 0);
+        substr($names, $size) eq "guard" or die "written behind the end";
+        print $found < 0 ? $! : "$found bytes"' "$1"
+}
+
 # The names in order, without getfattr's headline; `$@` is whoever looks.
 names_of() { echo $("$@" getfattr --absolute-names --match=- /mnt/a/file | grep -v '^#' | sort); }
 count_names() { names_of "$@" | wc -w; }
@@ -522,7 +552,8 @@ for name in ro_takes_no_changes_and_writes_nothing remount_ro_keeps_dirty_data \
     strictatime_always nodiratime_spares_directories lazytime_shows_times_and_keeps_them \
     without_sync_changes_wait sync_makes_every_change_durable \
     dirsync_makes_changes_of_names_durable nosuid_nodev_noexec \
-    trusted_names_are_for_the_administrator errors_option unknown_options_are_refused \
+    trusted_names_are_for_the_administrator names_that_do_not_fit_are_refused errors_option \
+    unknown_options_are_refused \
     norecovery_shows_what_is_home one_device_in_two_places bind_mounts \
     by_device_and_df frozen_is_consistent_and_writers_wait read_only_device \
     read_only_device_with_a_log too_small_a_device truncated_image foreign_file_systems \

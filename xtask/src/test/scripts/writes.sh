@@ -133,6 +133,58 @@ memory_comes_while_it_is_written() {
     cmp /run/wanted /mnt/a/to
 }
 
+# Once behind the end of the file, once inside it.
+a_direct_write_gathers_what_lies_apart() {
+    fresh
+    dd if=/dev/urandom of=/run/data bs=1M count=1 status=none
+    perl -MFcntl -e '
+        sysopen(my $to, "/mnt/a/to", O_RDWR | O_CREAT | O_DIRECT) or die $!;
+        sysopen(my $from, "/run/data", O_RDONLY) or die $!;
+        open(my $wanted, ">", "/run/wanted") or die $!;
+        sysread($from, my $data, 1 << 20) == 1 << 20 or die $!;
+        my $mapped = syscall(9, 0, 1 << 20, 1, 1, fileno $from, 0);
+        my ($pieces, $all) = ("", "");
+        for ([512, 3584], [0, 512], [8192, 4608], [4096, 3584], [65536, 524288], [65536, 4096]) {
+            my ($offset, $len) = @$_;
+            $pieces .= pack("QQ", $mapped + $offset, $len);
+            $all .= substr($data, $offset, $len);
+        }
+        for (1, 2) {
+            sysseek($to, 0, 0);
+            syscall(20, fileno $to, $pieces, 6) == length $all or die $!;
+            print $wanted $all if $_ == 1;
+        }'
+    again
+    cmp /run/wanted /mnt/a/to
+}
+
+# Its memory is good enough for the device, but pages end within sectors.
+memory_beside_sectors_is_copied() {
+    modprobe --quiet loop || true
+    loop=$(losetup --find --show --sector-size 4096 "$DISK0")
+    mkfs -t logfs -f "$loop" >/dev/null
+    mount -t logfs "$loop" /mnt/a
+    dd if=/dev/urandom of=/run/data bs=64k count=1 status=none
+    perl -MFcntl -e '
+        sysopen(my $to, "/mnt/a/to", O_RDWR | O_CREAT | O_DIRECT) or die $!;
+        sysopen(my $from, "/run/data", O_RDONLY) or die $!;
+        my $mapped = syscall(9, 0, 65536, 1, 1, fileno $from, 0);
+        for (1, 2) {
+            syscall(18, fileno $to, $mapped + 512, 8192, 0) == 8192 or die $!;
+            syscall(18, fileno $to, $mapped + 4096, 8192, 8192) == 8192 or die $!;
+        }
+        syscall(18, fileno $to, $mapped + 1, 8192, 0) == -1 or die "odd memory";
+        print "$!\n"' >/run/error
+    { tail -c +513 /run/data | head -c 8192; tail -c +4097 /run/data | head -c 8192; } >/run/wanted
+    umount /mnt/a
+    fsck -t logfs -f -n "$loop"
+    mount -t logfs "$loop" /mnt/a
+    cmp /run/wanted /mnt/a/to
+    is "Invalid argument" cat /run/error
+    umount /mnt/a
+    losetup --detach "$loop"
+}
+
 # A file is written from its own mapping, whose pages others make dirty and write back.
 a_file_written_from_its_own_mapping_waits_for_nobody() {
     fresh
@@ -165,23 +217,24 @@ END
     again
 }
 
-# asynchronous FILE BLOCK:LETTER...: direct writes of a block each, handed to the kernel in one call; says in
-# /run/begun when it does that, in /run/accepted when they are taken, and waits for them.
+# asynchronous FILE BLOCK:LETTER...: direct writes of a block (or $len bytes) each, handed to the kernel in one
+# call; says in /run/begun when it does that, in /run/accepted when they are taken, and waits for them.
 asynchronous() {
-    perl -MFcntl -e '
+    len=${len:-4096} perl -MFcntl -e '
         my ($path, @writes) = @ARGV;
+        my $len = $ENV{len};
         sysopen(my $file, $path, O_RDWR | O_DIRECT) or die "$path: $!";
-        my $room = "\0" x (4096 * (@writes + 1));
+        my $room = "\0" x ($len * @writes + 4096);
         my $start = unpack("Q", pack("P", $room));
         my $gap = -$start % 4096;
         my (@requests, @addresses, $at);
         for (@writes) {
             my ($block, $letter) = split /:/;
-            substr($room, $gap + $at, 4096, $letter x 4096);
-            push @requests, pack("QLLSsLQQqQLL", 0, 0, 0, 1, 0, fileno $file, $start + $gap + $at, 4096,
+            substr($room, $gap + $at, $len, $letter x $len);
+            push @requests, pack("QLLSsLQQqQLL", 0, 0, 0, 1, 0, fileno $file, $start + $gap + $at, $len,
                 $block * 4096, 0, 0, 0);
             push @addresses, unpack("Q", pack("P", $requests[-1]));
-            $at += 4096;
+            $at += $len;
         }
         my ($context, $count, $events) = (pack("Q", 0), scalar @writes, "\0" x (32 * @writes));
         syscall(206, $count, $context) == 0 or die "io_setup: $!";
@@ -195,7 +248,7 @@ asynchronous() {
         syscall(208, $context, $count, $count, $events, 0) == $count or die "io_getevents: $!";
         while ($events =~ /(.{32})/gs) {
             my (undef, undef, $result) = unpack("QQqq", $1);
-            $result == 4096 or die "a write: $result";
+            $result == $len or die "a write: $result";
         }' "$@"
 }
 
@@ -263,6 +316,20 @@ asynchronous_writes_of_a_block_come_one_after_the_other() {
     is ocbo letters
 }
 
+# More than is pinned at once.
+a_large_asynchronous_write_arrives() {
+    fresh
+    expect 9437184 o >/mnt/a/file
+    dd if=/mnt/a/file of=/mnt/a/file bs=4096 count=1 oflag=direct conv=notrunc status=none
+    sync
+    len=8392704
+    asynchronous /mnt/a/file 1:a
+    { expect 4096 o; expect $len a; expect $((9437184 - 4096 - len)) o; } >/run/wanted
+    cmp /run/wanted /mnt/a/file
+    again
+    cmp /run/wanted /mnt/a/file
+}
+
 nobody_cuts_a_file_off_under_a_direct_write() {
     cut_off() {
         accepted
@@ -293,8 +360,11 @@ check a_direct_write_ends_where_its_memory_does
 check a_direct_write_behind_the_end_ends_where_its_memory_does
 check a_direct_write_amid_dirty_data_waits_for_it
 check memory_comes_while_it_is_written
+check a_direct_write_gathers_what_lies_apart
+check memory_beside_sectors_is_copied
 check a_file_written_from_its_own_mapping_waits_for_nobody
 check asynchronous_writes_of_a_file_do_not_wait_for_each_other
 check asynchronous_writes_of_a_block_come_one_after_the_other
+check a_large_asynchronous_write_arrives
 check nobody_cuts_a_file_off_under_a_direct_write
 check nothing_ends_behind_the_largest_offset
