@@ -56,6 +56,7 @@ mod overwrite;
 pub mod recovery;
 mod rename;
 mod shrink;
+mod sort;
 mod space;
 mod tree;
 mod tx;

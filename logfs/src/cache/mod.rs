@@ -16,6 +16,7 @@ mod page;
 
 use crate::corrupt::Reporter;
 use crate::shrink::shrink;
+use crate::sort::sort_by_key;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bento_api::{Device, Env, Errno, Mutex, ReadRequest, Result};
@@ -419,7 +420,7 @@ impl<E: Env> Cache<E> {
                 }
             }
         }
-        all.sort_unstable_by_key(|block| block.address);
+        sort_by_key(&mut all, |block| block.address);
         all
     }
 

@@ -5,6 +5,7 @@
 use super::{Space, State, bitmap};
 use crate::cache::Cache;
 use crate::journal::Run;
+use crate::sort::sort_by_key;
 use bento_api::{Device, Env, Errno, Level, Mutex, Result};
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -28,7 +29,7 @@ impl<E: Env> Space<E> {
     /// Discards what waits for it, and releases it.
     pub(crate) fn discard_freed(&self) {
         let mut runs = core::mem::take(&mut self.state.lock().to_discard);
-        runs.sort_unstable();
+        sort_by_key(&mut runs, |&run| run);
         let behind = |run: &Run| run.0 + u64::from(run.1);
         for joined in runs.chunk_by(|a, b| behind(a) == b.0) {
             if let (Some(first), Some(last)) = (joined.first(), joined.last()) {

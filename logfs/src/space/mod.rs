@@ -20,6 +20,7 @@ mod victim;
 use crate::cache::{Cache, Page};
 use crate::corrupt::Reporter;
 use crate::journal::Run;
+use crate::sort::sort_by_key;
 use crate::tx::Tx;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -383,7 +384,7 @@ impl<E: Env> Space<E> {
             true => planted!(MetadataReusedEarly),
             false => planted!(DataReusedEarly),
         };
-        runs.sort_unstable();
+        sort_by_key(runs, |&run| run);
         let segment_of = |run: &Run| self.layout.segment_of(run.0).map(|(segment, _)| segment);
         let mut state = self.state.lock();
         for runs in runs.chunk_by(|a, b| segment_of(a) == segment_of(b)) {

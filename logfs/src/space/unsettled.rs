@@ -3,6 +3,7 @@
 
 use super::Space;
 use crate::journal::Run;
+use crate::sort::sort_by_key;
 use crate::tx::Tx;
 use alloc::vec::Vec;
 use bento_api::{Env, Mutex, Result};
@@ -39,7 +40,7 @@ impl<E: Env> Space<E> {
     pub(crate) fn take_unsettled(&self, files_max: usize) -> Vec<Unsettled> {
         let mut state = self.state.lock();
         let mut all = core::mem::take(&mut state.unsettled);
-        all.sort_unstable();
+        sort_by_key(&mut all, |&unsettled| unsettled);
         let taken: usize = all
             .chunk_by(|a, b| a.ino == b.ino)
             .take(files_max)

@@ -8,6 +8,12 @@ const MAY_BE_UNSAFE: &[&str] = &["bento/kernel/", "kmod-shim/"];
 /// The line that keeps `unsafe` out of a crate.
 const FORBID: &str = "#![forbid(unsafe_code)]";
 
+/// Directories whose code runs on the stack of a thread of the kernel.
+const IN_KERNEL: &[&str] = &["logfs/src/", "logfs/format/", "bento/api/", "bento/kernel/"];
+
+/// Sorts that recurse, or have kilobytes of scratch space on the stack.
+const DEEP_SORTS: &[&str] = &[".sort", ".select_nth"];
+
 /// The longest source file, in lines.
 const LINES_MAX: usize = 600;
 
@@ -34,6 +40,24 @@ pub fn check_length(file: &str, text: &str) -> Option<Finding> {
     let is_source = SOURCE_ENDINGS.iter().any(|ending| file.ends_with(ending));
     (is_source && lines > LINES_MAX)
         .then(|| format!("{file}: {lines} lines, more than {LINES_MAX}: split it by noun"))
+}
+
+/// Sorts outside of tests that a stack of the kernel has no room for.
+pub fn check_sorts(file: &str, text: &str) -> Vec<Finding> {
+    if !IN_KERNEL.iter().any(|dir| file.starts_with(dir)) || file.contains("/tests/") {
+        return Vec::new();
+    }
+    text.lines()
+        .enumerate()
+        .take_while(|(_, line)| *line != "#[cfg(test)]")
+        .filter(|(_, line)| DEEP_SORTS.iter().any(|sort| line.contains(sort)))
+        .map(|(index, _)| {
+            format!(
+                "{file}:{}: this sort may overflow a stack of the kernel: take logfs/src/sort.rs",
+                index + 1
+            )
+        })
+        .collect()
 }
 
 /// Lines that hold an absolute path of somebody's own machine.
@@ -64,7 +88,7 @@ fn holds_path(line: &str, dir: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{LINES_MAX, check_length, check_paths, check_unsafe};
+    use super::{LINES_MAX, check_length, check_paths, check_sorts, check_unsafe};
 
     #[test]
     fn a_crate_that_allows_unsafe_is_found() {
@@ -80,6 +104,13 @@ mod tests {
         assert!(check_length("a.rs", &longest).is_none());
         assert!(check_length("a.rs", &(longest.clone() + "x")).is_some());
         assert!(check_length("Cargo.lock", &(longest + "x")).is_none());
+    }
+
+    #[test]
+    fn a_sort_without_room_is_found() {
+        let text = "fn f() {\n    all.sort_unstable();\n}\n#[cfg(test)]\n    all.sort();\n";
+        assert_eq!(check_sorts("logfs/src/space/a.rs", text).len(), 1);
+        assert!(check_sorts("fsck/src/a.rs", text).is_empty());
     }
 
     #[test]

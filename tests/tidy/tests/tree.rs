@@ -55,6 +55,15 @@ fn source_files_are_short() {
 }
 
 #[test]
+fn what_runs_in_the_kernel_sorts_without_recursion() {
+    let findings: Vec<_> = texts()
+        .iter()
+        .flat_map(|(file, text)| source::check_sorts(file, text))
+        .collect();
+    assert_clean(&findings);
+}
+
+#[test]
 fn no_file_holds_a_path_of_one_machine() {
     let findings: Vec<_> = texts()
         .iter()

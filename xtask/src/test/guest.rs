@@ -148,6 +148,7 @@ const CLEANER_NEED: &[Dependency] = &[
     dependency("setpriv", "util-linux"),
     dependency("dmsetup", "dmsetup"),
     dependency("xfs_io", "xfsprogs"),
+    dependency("perl", "perl-base"),
 ];
 
 pub(super) fn cleaner_uml(workspace: &Workspace) -> Result<Counts> {
@@ -161,9 +162,11 @@ pub(super) fn cleaner_stock(workspace: &Workspace) -> Result<Counts> {
 fn cleaner(workspace: &Workspace, kernel: Kernel) -> Result<Counts> {
     deps::need(CLEANER_NEED)?;
     let mut machine = machine(workspace, kernel, &["logfs"], 1)?;
-    machine.disks = vec![Disk::Temporary {
-        size_bytes: 128 << 20,
-    }];
+    machine.disks = [128, 512]
+        .map(|mib| Disk::Temporary {
+            size_bytes: mib << 20,
+        })
+        .to_vec();
     run_checks(workspace, &machine, include_str!("scripts/cleaner.sh"))
 }
 

@@ -35,6 +35,18 @@ pub(crate) fn faults(log: &str) -> Vec<&str> {
     log.lines().filter(|line| is_fault(line)).collect()
 }
 
+/// The log from the first message on that tells of a fault.
+pub(crate) fn from_first_fault(log: &str) -> Option<&str> {
+    let mut start = 0;
+    for line in log.split_inclusive('\n') {
+        if is_fault(line) {
+            return log.get(start..);
+        }
+        start += line.len();
+    }
+    None
+}
+
 fn is_fault(line: &str) -> bool {
     let message = message(line);
     FAULTS.iter().any(|fault| message.starts_with(fault))
@@ -60,7 +72,7 @@ pub(crate) fn taint_faults(tainted: u64) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{faults, taint_faults};
+    use super::{faults, from_first_fault, taint_faults};
 
     #[test]
     fn faults_are_found() {
@@ -74,6 +86,13 @@ mod tests {
         ] {
             assert_eq!(faults(line), [line]);
         }
+    }
+
+    #[test]
+    fn a_log_goes_on_behind_its_first_fault() {
+        let log = "[ 1.0] Booted\n[ 2.0] BUG: stack guard page was hit\n[ 2.1] Call Trace:\n";
+        assert_eq!(from_first_fault(log), log.get(14..));
+        assert_eq!(from_first_fault("[ 1.0] Booted\n"), None);
     }
 
     #[test]

@@ -189,9 +189,9 @@ impl Machine {
             None => {
                 let messages = fs::read_to_string(run.dir.join("messages")).unwrap_or_default();
                 bail!(
-                    "the {} kernel died before the command ended; its last lines:\n{}\n{}",
+                    "the {} kernel died before the command ended; it said:\n{}\n{}",
                     self.kernel,
-                    tail(&console),
+                    last_words(&console),
                     last_lines(&messages, 10)
                 )
             }
@@ -277,6 +277,18 @@ impl Machine {
             environment.push((format!("DISK{index}").into(), self.device(index)?.into()));
         }
         Ok(environment)
+    }
+}
+
+/// What a kernel that died said first about it: behind that it may go on for long.
+fn last_words(console: &str) -> String {
+    match console::from_first_fault(console) {
+        Some(fault) => fault
+            .lines()
+            .take(CONSOLE_LINES)
+            .collect::<Vec<_>>()
+            .join("\n"),
+        None => tail(console),
     }
 }
 

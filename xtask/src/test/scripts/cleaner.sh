@@ -1,4 +1,4 @@
-# The segment cleaner, `-o discard` and fstrim in a kernel. The disk is one of 128 MiB.
+# The segment cleaner, `-o discard` and fstrim in a kernel. The first disk has 128 MiB, the second 512.
 mkdir -p /mnt/a
 NAME=${DISK0#/dev/}
 COUNTERS=/sys/fs/logfs/$NAME
@@ -164,22 +164,37 @@ fstrim_discards_what_is_free() {
 # letters LETTER SIZE
 letters() { head -c "$2" /dev/zero | tr '\0' "$1"; }
 
-# A direct read takes three seconds. Meanwhile the same blocks are written through a mapping, and all
-# space that is free then goes to another file.
-what_is_being_read_is_not_used_for_another_file() {
-    sectors=$(blockdev --getsz "$DISK0")
-    dmsetup create --noudevsync slow --table "0 $sectors delay $DISK0 0 0"
+# slow_disk DISK; slow_reads MILLISECONDS: mounts a device on which reads take as long later.
+slow_disk() {
+    disk=$1
+    sectors=$(blockdev --getsz "$disk")
+    dmsetup create --noudevsync slow --table "0 $sectors delay $disk 0 0"
     dmsetup mknodes
     mkfs -t logfs -f /dev/mapper/slow >/dev/null
     mount -t logfs /dev/mapper/slow /mnt/a
+}
+slow_reads() {
+    dmsetup suspend --nolockfs --noflush slow
+    dmsetup load slow --table "0 $sectors delay $disk 0 $1 $disk 0 0"
+    dmsetup resume --noudevsync slow
+}
+end_slow_disk() {
+    is 0 cat /sys/fs/logfs/dm-0/errors
+    umount /mnt/a
+    fsck -t logfs -f -n --check-data /dev/mapper/slow
+    dmsetup remove --noudevsync slow
+}
+
+# A direct read takes three seconds. Meanwhile the same blocks are written through a mapping, and all
+# space that is free then goes to another file.
+what_is_being_read_is_not_used_for_another_file() {
+    slow_disk "$DISK0"
     letters A 1M >/mnt/a/read
     letters - 6M >/mnt/a/room
     ! letters - 200M >/mnt/a/rest
     rm /mnt/a/room
     sync -f /mnt/a
-    dmsetup suspend --nolockfs --noflush slow
-    dmsetup load slow --table "0 $sectors delay $DISK0 0 3000 $DISK0 0 0"
-    dmsetup resume --noudevsync slow
+    slow_reads 3000
     dd if=/mnt/a/read of=/run/got bs=1M count=1 iflag=direct status=none &
     reader=$!
     sleep 0.5
@@ -192,15 +207,41 @@ what_is_being_read_is_not_used_for_another_file() {
     # Then it is.
     free() { [ "$(stat -f --format %f /mnt/a)" -ge 256 ]; }
     within 10 free
-    is 0 cat /sys/fs/logfs/dm-0/errors
-    umount /mnt/a
-    fsck -t logfs -f -n --check-data /dev/mapper/slow
-    dmsetup remove --noudevsync slow
+    end_slow_disk
+}
+
+# A step of the cleaner waits for a read that takes ten seconds. Meanwhile the blocks of another file are
+# overwritten in no order, and then settled in one step, with the stack that a thread of the kernel has.
+many_blocks_are_settled_at_once() {
+    slow_disk "$DISK1"
+    letters A 1M >/mnt/a/read
+    letters A 100M >/mnt/a/file
+    sync -f /mnt/a
+    slow_reads 10000
+    dd if=/mnt/a/read of=/dev/null bs=1M count=1 iflag=direct status=none &
+    reader=$!
+    sleep 0.5
+    letters B 4k | dd of=/mnt/a/read bs=4k oflag=direct conv=notrunc iflag=fullblock status=none
+    sleep 2
+    perl -MFcntl -MList::Util=shuffle -e '
+        sysopen(my $file, "/mnt/a/file", O_WRONLY | O_DIRECT) or die $!;
+        my $zeros = syscall(9, 0, 4096, 3, 0x22, -1, 0);
+        srand(1);
+        for (shuffle(0 .. 25599)) {
+            kill(0, $ARGV[0]) or last;
+            syscall(18, fileno $file, $zeros, 4096, $_ * 4096) == 4096 or die $!;
+        }' $reader
+    wait $reader
+    # Another file gets the blocks.
+    all() { letters C 300M >/mnt/a/all; }
+    within 20 all
+    end_slow_disk
 }
 
 for name in an_empty_disk_is_left_alone clean_segments_come_back_while_files_are_read \
     one_file_is_changed_meanwhile threads_change_a_tree_meanwhile unmounting_and_freezing_stop_it \
-    what_is_being_read_is_not_used_for_another_file freed_blocks_are_discarded fstrim_discards_what_is_free; do
+    what_is_being_read_is_not_used_for_another_file many_blocks_are_settled_at_once \
+    freed_blocks_are_discarded fstrim_discards_what_is_free; do
     check $name
 done
 exit 0
