@@ -151,6 +151,9 @@ const CLEANER_NEED: &[Dependency] = &[
     dependency("perl", "perl-base"),
 ];
 
+/// Where the processor is emulated, the checks take more than five minutes.
+const CLEANER_TIME_LIMIT: Duration = Duration::from_secs(20 * 60);
+
 pub(super) fn cleaner_uml(workspace: &Workspace) -> Result<Counts> {
     cleaner(workspace, Kernel::Uml)
 }
@@ -167,6 +170,7 @@ fn cleaner(workspace: &Workspace, kernel: Kernel) -> Result<Counts> {
             size_bytes: mib << 20,
         })
         .to_vec();
+    machine.time_limit = CLEANER_TIME_LIMIT;
     run_checks(workspace, &machine, include_str!("scripts/cleaner.sh"))
 }
 
