@@ -411,7 +411,7 @@ static ssize_t bento_write_blocks(struct kiocb *iocb, struct iov_iter *from,
 		ret = bento_write_part(iocb, from, flags, done);
 		if (ret == -EIOCBQUEUED)
 			return ret;
-		/* Its data is in the way, or memory that it can copy, or find missing. */
+		/* It has data there, or the memory can't be pinned or sent. */
 		if (ret == -ENOTBLK || ret == -EFAULT)
 			break;
 		if (ret < 0)
