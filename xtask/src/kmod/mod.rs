@@ -3,6 +3,7 @@
 //! A module is C from `kmod-shim`, built by the kernel's own Kbuild, and (but for `bento.ko`) a
 //! Rust crate that is linked into a single object beforehand. Nothing is built in the source tree.
 
+mod frames;
 mod modinfo;
 mod relocation;
 mod rust;
@@ -188,6 +189,8 @@ fn publish(tree: &Path, out: &Path, name: &str) -> Result<Module> {
     let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     relocation::check(&bytes)
         .with_context(|| format!("the kernel would not load {}", built.display()))?;
+    frames::check(&bytes)
+        .with_context(|| format!("the stack may not be enough for {}", built.display()))?;
     let file = out.join(&file_name);
     let unfinished = out.join(format!("{file_name}.unfinished"));
     fs::write(&unfinished, &bytes)?;

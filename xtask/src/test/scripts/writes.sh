@@ -158,6 +158,14 @@ a_direct_write_gathers_what_lies_apart() {
     cmp /run/wanted /mnt/a/to
 }
 
+# What direct I/O asks of memory and of offsets, as statx tells it.
+alignment() {
+    perl -e '
+        my $stat = "\0" x 256;
+        syscall(332, -100, $ARGV[0], 0, 0x2000, $stat) == 0 or die $!;
+        print join(" ", unpack("x152 LL", $stat)), "\n"' "$1"
+}
+
 # Its memory is good enough for the device, but pages end within sectors.
 memory_beside_sectors_is_copied() {
     modprobe --quiet loop || true
@@ -181,6 +189,7 @@ memory_beside_sectors_is_copied() {
     mount -t logfs "$loop" /mnt/a
     cmp /run/wanted /mnt/a/to
     is "Invalid argument" cat /run/error
+    is "4096 4096" alignment /mnt/a/to
     umount /mnt/a
     losetup --detach "$loop"
 }
@@ -218,21 +227,24 @@ END
 }
 
 # asynchronous FILE BLOCK:LETTER...: direct writes of a block (or $len bytes) each, handed to the kernel in one
-# call; says in /run/begun when it does that, in /run/accepted when they are taken, and waits for them.
+# call, each from three pieces of memory if $scattered; says in /run/begun when it does that, in /run/accepted
+# when they are taken, and waits for them.
 asynchronous() {
-    len=${len:-4096} perl -MFcntl -e '
+    len=${len:-4096} scattered=${scattered:-} perl -MFcntl -e '
         my ($path, @writes) = @ARGV;
         my $len = $ENV{len};
         sysopen(my $file, $path, O_RDWR | O_DIRECT) or die "$path: $!";
         my $room = "\0" x ($len * @writes + 4096);
         my $start = unpack("Q", pack("P", $room));
         my $gap = -$start % 4096;
-        my (@requests, @addresses, $at);
+        my @pieces = $ENV{scattered} ? ([0, 1536], [2048, 1536], [512, 1024]) : ([0, $len]);
+        my (@vectors, @requests, @addresses, $at);
         for (@writes) {
             my ($block, $letter) = split /:/;
             substr($room, $gap + $at, $len, $letter x $len);
-            push @requests, pack("QLLSsLQQqQLL", 0, 0, 0, 1, 0, fileno $file, $start + $gap + $at, $len,
-                $block * 4096, 0, 0, 0);
+            push @vectors, join "", map { pack("QQ", $start + $gap + $at + $_->[0], $_->[1]) } @pieces;
+            push @requests, pack("QLLSsLQQqQLL", 0, 0, 0, 8, 0, fileno $file, unpack("Q", pack("P", $vectors[-1])),
+                scalar @pieces, $block * 4096, 0, 0, 0);
             push @addresses, unpack("Q", pack("P", $requests[-1]));
             $at += $len;
         }
@@ -260,13 +272,19 @@ letters() {
     echo
 }
 
+# make_slow TARGET: a file system on the disk, which is to be seen through device-mapper.
+make_slow() {
+    dmsetup remove --noudevsync slow 2>/dev/null || true
+    sectors=$(blockdev --getsz "$DISK0")
+    mkfs -t logfs -f "$DISK0" >/dev/null
+    dmsetup create --noudevsync slow --table "0 $sectors $1"
+    dmsetup mknodes
+}
+
 # suspended FUNCTION BLOCK:LETTER...: calls it with a file of four blocks `o` on a device that takes no I/O,
 # after asynchronous writes were begun.
 suspended() {
-    sectors=$(blockdev --getsz "$DISK0")
-    mkfs -t logfs -f "$DISK0" >/dev/null
-    dmsetup create --noudevsync slow --table "0 $sectors linear $DISK0 0"
-    dmsetup mknodes
+    make_slow "linear $DISK0 0"
     mount -t logfs /dev/mapper/slow /mnt/a
     expect 16384 o >/mnt/a/file
     # The first write finds out that there are no privileges to remove.
@@ -304,6 +322,15 @@ asynchronous_writes_of_a_file_do_not_wait_for_each_other() {
     is acob letters
 }
 
+# Through the page cache it would have to wait.
+scattered_memory_is_written_directly() {
+    scattered=yes
+    suspended accepted 0:a 3:b 1:c
+    is acob letters
+    settled
+    is acob letters
+}
+
 asynchronous_writes_of_a_block_come_one_after_the_other() {
     waits() {
         within 60 test -e /run/begun
@@ -328,6 +355,63 @@ a_large_asynchronous_write_arrives() {
     cmp /run/wanted /mnt/a/file
     again
     cmp /run/wanted /mnt/a/file
+}
+
+# slow_device: mounts one with a file of 9 MiB; writes_take MILLISECONDS: from now on.
+slow_device() {
+    make_slow "delay $DISK0 0 0"
+    mount -t logfs -o commit=300 /dev/mapper/slow /mnt/a
+    expect 9437184 o >/mnt/a/file
+    dd if=/mnt/a/file of=/mnt/a/file bs=4096 count=1 oflag=direct conv=notrunc status=none
+    sync
+}
+device() {
+    dmsetup suspend --nolockfs slow
+    dmsetup load slow --table "$1"
+    dmsetup resume --noudevsync slow
+}
+writes_take() { device "0 $sectors delay $DISK0 0 0 $DISK0 0 $1 $DISK0 0 0"; }
+
+# But for its last part it waits, since it pins memory for one part at a time.
+a_large_asynchronous_write_returns_before_its_last_part() {
+    slow_device
+    writes_take 3000
+    rm -f /run/accepted
+    len=8388608
+    asynchronous /mnt/a/file 0:a &
+    writer=$!
+    within 60 test -e /run/accepted
+    sleep 1
+    kill -0 $writer
+    wait $writer
+    { expect $len a; expect $((9437184 - len)) o; } >/run/wanted
+    cmp /run/wanted /mnt/a/file
+    settled
+    cmp /run/wanted /mnt/a/file
+}
+
+# The first part of it is durable; the second is written when the device begins to fail, and its record is not.
+a_position_is_where_durable_data_ends() {
+    slow_device
+    writes_take 2000
+    forces=$(cat /sys/fs/logfs/dm-0/log_forces)
+    perl -MFcntl -e '
+        sysopen(my $file, "/mnt/a/file", O_WRONLY | O_DIRECT | O_DSYNC) or die $!;
+        my $zeros = syscall(9, 0, 6 << 20, 3, 0x22, -1, 0);
+        my $written = syscall(1, fileno $file, $zeros, 6 << 20);
+        print "$written ", sysseek($file, 0, 1), "\n"' >/run/written &
+    writer=$!
+    forced() { [ "$(cat /sys/fs/logfs/dm-0/log_forces)" -gt "$forces" ]; }
+    within 60 forced
+    sleep 0.5
+    device "0 $sectors error"
+    wait $writer
+    is "4194304 4194304" cat /run/written
+    umount /mnt/a
+    dmsetup remove --noudevsync slow
+    mount -t logfs "$DISK0" /mnt/a
+    is 0 sh -c 'head -c 4194304 /mnt/a/file | tr -d "\0" | wc -c'
+    is 5242880 sh -c 'tail -c 5242880 /mnt/a/file | tr -d "\0" | wc -c'
 }
 
 nobody_cuts_a_file_off_under_a_direct_write() {
@@ -364,7 +448,10 @@ check a_direct_write_gathers_what_lies_apart
 check memory_beside_sectors_is_copied
 check a_file_written_from_its_own_mapping_waits_for_nobody
 check asynchronous_writes_of_a_file_do_not_wait_for_each_other
+check scattered_memory_is_written_directly
 check asynchronous_writes_of_a_block_come_one_after_the_other
 check a_large_asynchronous_write_arrives
+check a_large_asynchronous_write_returns_before_its_last_part
+check a_position_is_where_durable_data_ends
 check nobody_cuts_a_file_off_under_a_direct_write
 check nothing_ends_behind_the_largest_offset
