@@ -9,6 +9,7 @@ use crate::journal::Run;
 use crate::space::{Unsettled, Victim, entries_of};
 use crate::tx::{Cost, Tx};
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use bento_api::{
     Device, Env, Errno, Ino, Level, MappingKind, Moved, Mutex, ReadRequest, Result, WriteRequest,
@@ -160,6 +161,8 @@ impl<E: Env> LogFs<E> {
         let pieces = self.live_pieces(victim, &mut cleaner.next)?;
         if pieces.is_empty() {
             self.cleaning.segments.fetch_add(1, Ordering::Relaxed);
+            let cleaned = [("segment", victim.segment.into())];
+            self.env.trace("segment_cleaned", &cleaned);
             self.give_up(cleaner, false);
             return Ok(Step::More);
         }
@@ -363,13 +366,7 @@ impl<E: Env> LogFs<E> {
             rest = behind;
         }
         if let Err(errno) = self.env.device().read(&mut requests) {
-            let Some(first) = loaded.first() else {
-                return Ok(None);
-            };
-            self.reporter.bad_data(format_args!(
-                "blocks around {} of inode {} can't be read: {errno}",
-                first.piece.start, first.piece.ino
-            ));
+            self.report_unreadable(loaded, errno);
             return Ok(None);
         }
         let mut blocks = data.chunks(BLOCK_BYTES);
@@ -394,6 +391,34 @@ impl<E: Env> LogFs<E> {
             }
         }
         Ok(Some(data))
+    }
+
+    /// Names the block that can't be read: the device has told only that one of them can't. If now it can,
+    /// the first.
+    fn report_unreadable(&self, loaded: &[Loaded<E>], errno: Errno) {
+        let mut buffer = vec![0; BLOCK_BYTES];
+        let blocks = || {
+            let blocks_of = |piece: &Piece| {
+                let (ino, file_block, start) = (piece.ino, piece.file_block, piece.start);
+                (0..u64::from(piece.len)).map(move |at| (ino, file_block + at, start + at))
+            };
+            loaded.iter().flat_map(move |it| blocks_of(&it.piece))
+        };
+        let mut is_bad = |address: u64| {
+            let offset_bytes = address * BLOCK_BYTES as u64;
+            let buffer = &mut buffer;
+            let request = ReadRequest {
+                offset_bytes,
+                buffer,
+            };
+            self.env.device().read(&mut [request]).is_err()
+        };
+        let found = blocks().find(|&(.., address)| is_bad(address));
+        if let Some((ino, block, address)) = found.or_else(|| blocks().next()) {
+            self.reporter.bad_data(format_args!(
+                "inode {ino}: block {block} at {address} can't be read: {errno}"
+            ));
+        }
     }
 
     /// Places for so many promised blocks, in order; none if there is no room for all.

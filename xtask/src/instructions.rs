@@ -7,7 +7,7 @@ use crate::deps::{self, Dependency, dependency};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use clap::Args;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -61,14 +61,14 @@ pub(crate) fn compare(workspace: &Workspace) -> Result<Counts> {
     let baseline = parse_counts(&text).with_context(|| format!("{} is damaged", path.display()))?;
     let counts = count(workspace)?;
     let mut all_as_agreed = Counts::default();
-    for (name, count) in &counts {
-        let agreed = baseline.get(name).copied();
-        let holds = agreed.is_some_and(|agreed| is_near(*count, agreed));
+    let names: BTreeSet<&String> = counts.keys().chain(baseline.keys()).collect();
+    for name in names {
+        let (count, agreed) = (counts.get(name), baseline.get(name));
+        let holds = count.zip(agreed).is_some_and(|(&a, &b)| is_near(a, b));
         let verdict = if holds { "ok    " } else { "FAILED" };
-        let agreed = agreed.map_or("none agreed".to_owned(), |agreed| {
-            format!("agreed {agreed}")
-        });
-        println!("{verdict} {name:<16} {count:>8} instructions, {agreed}");
+        let [count, agreed] =
+            [count, agreed].map(|it| it.map_or("none".to_owned(), u64::to_string));
+        println!("{verdict} {name:<16} {count:>8} instructions, agreed {agreed}");
         all_as_agreed = [all_as_agreed, Counts::one(holds)].into_iter().sum();
     }
     if all_as_agreed.failed > 0 {

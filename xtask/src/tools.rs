@@ -19,8 +19,13 @@ const TOOLS: &[(&str, &str)] = &[
     ("set-features", "set-features"),
     ("crash-in-kernel", "crash-in-kernel"),
     ("hostile-in-kernel", "hostile-in-kernel"),
-    ("bench", "bench"),
 ];
+
+/// The program that measures.
+const BENCH: &str = "bench";
+
+/// Programs that are linked statically are built for the same target, named.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// A program and the name that it is installed under.
 pub(crate) type Tool = (String, PathBuf);
@@ -43,29 +48,38 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Vec<Tool>> {
         step("Building the tools", &mut build)?;
     }
     let release = workspace.target().join("release");
-    Ok(tools
+    let mut tools: Vec<_> = tools
         .into_iter()
         .map(|(name, program)| ((*name).to_owned(), release.join(program)))
-        .collect())
+        .collect();
+    if programs.contains(&BENCH.to_owned()) {
+        tools.push((BENCH.to_owned(), build_bench(workspace)?));
+    }
+    Ok(tools)
+}
+
+/// Builds the program that measures: linked statically, so that it measures the same everywhere.
+pub(crate) fn build_bench(workspace: &Workspace) -> Result<PathBuf> {
+    build_static(workspace, BENCH)
 }
 
 /// Builds the first process of virtual machines: linked statically, for it also runs where there
 /// is nothing else.
 pub(crate) fn build_init(workspace: &Workspace) -> Result<PathBuf> {
-    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    build_static(workspace, "vm-init")
+}
+
+/// Builds the program of a package that has its name.
+fn build_static(workspace: &Workspace, package: &str) -> Result<PathBuf> {
     let flags = r#"["-Ctarget-feature=+crt-static", "-Cstrip=symbols"]"#;
     step(
-        "Building the guest's first process",
+        &format!("Building {package}"),
         cargo()
             .current_dir(workspace.root())
-            .args([
-                "build",
-                "--release",
-                "--package=vm-init",
-                "--target",
-                TARGET,
-            ])
+            .args(["build", "--release", "--package", package])
+            .args(["--target", TARGET])
             .arg(format!("--config=target.{TARGET}.rustflags={flags}")),
     )?;
-    Ok(workspace.target().join(TARGET).join("release/vm-init"))
+    let release = workspace.target().join(TARGET).join("release");
+    Ok(release.join(package))
 }

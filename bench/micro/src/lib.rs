@@ -5,7 +5,7 @@
 mod stage;
 
 use anyhow::{Context, Result};
-use bento_api::{FileSystem, Ino, RenameFlags, SetAttr, Written};
+use bento_api::{Errno, FileSystem, Ino, RenameFlags, SetAttr, Written};
 use logfs_format::{BLOCK_BYTES, block, dir};
 use stage::{Stage, file_name};
 use std::hint::black_box;
@@ -41,7 +41,11 @@ pub const OPERATIONS: &[Operation] = &[
     operation("hash-name", "the hash of a name of 20 bytes", hash_name),
     operation("look-up", "a name of a directory of 10,000", look_up),
     operation("map", "a block of a file of 8192 extents", map),
-    operation("place", "a free block among holes of one block", place),
+    operation(
+        "place",
+        "a block among holes of one block, given back",
+        place,
+    ),
     operation(
         "overwrite",
         "a block of a file: reserve, place, written",
@@ -115,10 +119,18 @@ fn map() -> Result<Step> {
 fn place() -> Result<Step> {
     let (stage, ino) = Stage::with_holes()?;
     Ok(Box::new(move |number| {
-        let offset = (1 << 30) + number * BLOCK;
-        stage.fs().reserve(ino, offset, BLOCK)?;
-        black_box(stage.fs().place(ino, offset, BLOCK)?);
-        Ok(())
+        let offset_bytes = (1 << 30) + spread(number, EXTENTS) * BLOCK;
+        stage.fs().reserve(ino, offset_bytes, BLOCK)?;
+        black_box(stage.fs().place(ino, offset_bytes, BLOCK)?);
+        // Or the disk would be full after some thousand times.
+        let failed = Written {
+            offset_bytes,
+            len_bytes: BLOCK,
+            result: Err(Errno::EIO),
+            size_bytes: 0,
+            checksums: &[],
+        };
+        Ok(stage.fs().written(ino, &[failed], None)?)
     }))
 }
 

@@ -76,6 +76,13 @@ impl Stage {
             stage.fill(kept, index..index + 1)?;
             stage.fill(freed, index * 2..index * 2 + 1)?;
         }
+        // No segment stays clean, for such are taken first.
+        let rest = stage.create(b"rest")?;
+        let mut end_bytes = 0;
+        while write_blocks(&stage, rest, [end_bytes]).is_ok() {
+            stage.background();
+            end_bytes += BLOCK;
+        }
         stage.fs().unlink(stage.dir, b"free")?;
         stage.fs().forget(freed);
         stage.fs().sync(true)?;

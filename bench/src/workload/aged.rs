@@ -2,7 +2,7 @@
 //! and again.
 
 use super::footprint::look_at_all;
-use super::names;
+use super::{names, personality, sql, tree};
 use crate::input::Input;
 use crate::stage::{Stage, Work, sync_file_system};
 use anyhow::{Context, Result};
@@ -19,7 +19,7 @@ const CHURNED_PERCENT: u64 = 150;
 /// Files have sizes from 4 KiB to 4 MiB, small ones far more often.
 const SIZE_SHIFTS: std::ops::RangeInclusive<u32> = 12..=22;
 
-pub(super) fn all(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
+pub(super) fn all(stage: &mut Stage<'_>, input: Option<&Input>) -> Result<()> {
     let capacity_bytes = stage.device().size_bytes()?;
     let mut tenants = Tenants {
         directory: stage.directory().join("tenants"),
@@ -50,15 +50,17 @@ pub(super) fn all(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
         taken_bytes as f64 / f64::from(1 << 20),
         Unit::Mebibytes,
     );
-    steps(stage, &mut tenants, capacity_bytes / 20)
+    files(stage, capacity_bytes / 20)?;
+    programs(stage, input, free_bytes)?;
+    tenants_go(stage, &tenants)
 }
 
 fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
 }
 
-/// What is measured on the aged disk; files of `new_bytes` fit on it.
-fn steps(stage: &mut Stage<'_>, tenants: &mut Tenants, new_bytes: u64) -> Result<()> {
+/// Data and names; files of `new_bytes` fit on the disk.
+fn files(stage: &mut Stage<'_>, new_bytes: u64) -> Result<()> {
     let count = stage.scaled(2000, 100);
     stage.read(
         "append+fsync",
@@ -84,7 +86,24 @@ fn steps(stage: &mut Stage<'_>, tenants: &mut Tenants, new_bytes: u64) -> Result
     stage.cold()?;
     stage.read("read-1m-after", mib(new_bytes), bytes, read)?;
     fs::remove_file(stage.directory().join("stream"))?;
-    names::small(stage, 20_000)?;
+    names::small(stage, 20_000)
+}
+
+/// A mail server, a database, and if there is room for it a source tree.
+fn programs(stage: &mut Stage<'_>, input: Option<&Input>, free_bytes: u64) -> Result<()> {
+    /// An unpacked tree, a clone with its objects, and a copy of a part, with some room.
+    const TREES: u64 = 6;
+    personality::mail_server(stage, "varmail")?;
+    sql::sqlite(stage, "sqlite-rollback", "DELETE")?;
+    sql::sqlite(stage, "sqlite-wal", "WAL")?;
+    match input {
+        Some(files) if files.archive_bytes * TREES <= free_bytes => tree::all(stage, input),
+        _ => Ok(()),
+    }
+}
+
+/// What has aged the disk, once more.
+fn tenants_go(stage: &mut Stage<'_>, tenants: &Tenants) -> Result<()> {
     let count = tenants.files.len();
     stage.cold()?;
     stage.read(

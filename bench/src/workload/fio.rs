@@ -91,6 +91,8 @@ fn play(stage: &mut Stage<'_>, engine: &str, jobs: usize) -> Result<()> {
         ("read-4k", "read", SMALL, total_mib),
         ("random-read-4k", "randread", SMALL, random_mib),
         ("random-write-4k", "randwrite", SMALL, random_mib),
+        ("random-read-1m", "randread", LARGE, total_mib),
+        ("random-write-1m", "randwrite", LARGE, total_mib),
         ("overwrite-4k", "write", SMALL, total_mib),
     ];
     for (name, pattern, block, touched_mib) in steps {

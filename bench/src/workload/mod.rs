@@ -132,7 +132,7 @@ const WORKLOADS: &[Workload] = &[
     workload("fio-buffered", "some of data-buffered-1 with fio: a second witness", Full, FileSystems, fio::buffered),
     workload("fileserver", "a file server: whole files written, read, appended to (Filebench)", Full, FileSystems, personality::fileserver),
     workload("webserver", "a web server: files read, one log appended to (Filebench)", Full, FileSystems, personality::webserver),
-    workload("aged", "a disk filled to 80 % and churned", Full, Persistent, aged::all),
+    with_input(workload("aged", "a disk filled to 80 % and churned", Full, Persistent, aged::all)),
     workload("mount-after-crash", "mount a file system that was shut down with a full log", Full, InKernel, recovery::mount_after_crash),
     workload("memory", "memory that a mount takes, empty and after looking at many files", Full, Persistent, footprint::mounted_memory),
     workload("make-large", "mkfs of 1 TiB, in a sparse file", Full, InKernel, footprint::make_large),

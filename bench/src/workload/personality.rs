@@ -1,7 +1,8 @@
 //! Servers of three kinds, with the parameters that Filebench publishes for them
-//! (<https://github.com/filebench/filebench>, `workloads/varmail.f`, `fileserver.f`, `webserver.f`):
-//! files, their sizes, threads, and what each thread does in turn. Instead of a minute, a fixed number
-//! of turns is measured, so that device counters can be compared as well.
+//! (<https://github.com/filebench/filebench> at ca9b7af, `workloads/varmail.f` and `fileserver.f` 3.0,
+//! `webserver.f` 3.1): files, their size, how many of them there are at first, threads, and what each
+//! thread does in turn. Instead of a minute, a fixed number of turns is measured, so that device counters
+//! can be compared as well; and of the files the oldest is deleted.
 
 use crate::input::Input;
 use crate::stage::{Stage, Work};
@@ -12,9 +13,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Sizes of files follow a gamma distribution of this shape, as in Filebench.
-const GAMMA_SHAPE: f64 = 1.5;
-
 /// An append is of one byte up to this.
 const APPEND_BYTES_MAX: usize = 16 << 10;
 
@@ -22,14 +20,22 @@ const APPEND_BYTES_MAX: usize = 16 << 10;
 const IO_BYTES: usize = 1 << 20;
 
 pub(super) fn varmail(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
+    mail_server(stage, "turns")
+}
+
+/// `varmail` as a step of this name.
+pub(super) fn mail_server(stage: &mut Stage<'_>, step: &str) -> Result<()> {
     let set = FileSet {
         files: 1000,
-        mean_bytes: 16 << 10,
+        there_percent: 80,
+        file_bytes: 16 << 10,
         per_directory: usize::MAX,
     };
-    play(stage, set, 16, stage.scaled(2000, 64), |server, random| {
-        server.delete(random)?;
-        let mut file = server.create(random)?;
+    let turns = stage.scaled(2000, 64);
+    play(stage, step, set, 16, turns, |server, client| {
+        let random = &mut client.random;
+        server.delete()?;
+        let mut file = server.create()?;
         server.append(&mut file, random)?;
         file.sync_all()?;
         let mut file = server.open(random)?;
@@ -44,21 +50,24 @@ pub(super) fn varmail(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
 pub(super) fn fileserver(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
     let set = FileSet {
         files: stage.scaled(10_000, 200),
-        mean_bytes: 128 << 10,
+        there_percent: 80,
+        file_bytes: 128 << 10,
         per_directory: 20,
     };
     play(
         stage,
+        "turns",
         set,
         50,
         stage.scaled(10_000, 200),
-        |server, random| {
-            let mut file = server.create(random)?;
-            server.write_whole(&mut file, random)?;
+        |server, client| {
+            let random = &mut client.random;
+            let mut file = server.create()?;
+            server.write_whole(&mut file)?;
             let mut file = server.open(random)?;
             server.append(&mut file, random)?;
             server.read_whole(&mut server.open(random)?)?;
-            server.delete(random)?;
+            server.delete()?;
             fs::metadata(server.existing(random)?)
                 .map(drop)
                 .or_else(gone)?;
@@ -70,21 +79,27 @@ pub(super) fn fileserver(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()>
 pub(super) fn webserver(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
     let set = FileSet {
         files: 1000,
-        mean_bytes: 16 << 10,
+        there_percent: 100,
+        file_bytes: 16 << 10,
         per_directory: 20,
     };
     play(
         stage,
+        "turns",
         set,
         100,
         stage.scaled(5000, 200),
-        |server, random| {
+        |server, client| {
+            let random = &mut client.random;
             for _ in 0..10 {
                 server.read_whole(&mut server.open(random)?)?;
             }
-            let log = server.root.join("log");
-            let mut log = OpenOptions::new().append(true).create(true).open(log)?;
-            server.append(&mut log, random)?;
+            // Stays open, as Filebench has it.
+            let log = match &mut client.log {
+                Some(log) => log,
+                none => none.insert(server.open_log()?),
+            };
+            server.append(log, random)?;
             Ok(31)
         },
     )
@@ -94,8 +109,23 @@ pub(super) fn webserver(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> 
 #[derive(Clone, Copy)]
 struct FileSet {
     files: usize,
-    mean_bytes: usize,
+    /// How many of them there are before it begins.
+    there_percent: usize,
+    file_bytes: usize,
     per_directory: usize,
+}
+
+/// What a thread has for itself.
+struct Client {
+    random: fastrand::Rng,
+    log: Option<File>,
+}
+
+impl Client {
+    fn new(seed: u64) -> Client {
+        let random = fastrand::Rng::with_seed(seed);
+        Client { random, log: None }
+    }
 }
 
 /// What all threads share. Files are numbered; those that there are form a window that moves on as
@@ -110,10 +140,11 @@ struct Server {
 /// Measures `turns` turns, shared by the threads; a turn returns how many operations it consists of.
 fn play(
     stage: &mut Stage<'_>,
+    step: &str,
     set: FileSet,
     thread_count: usize,
     turns: usize,
-    turn: impl Fn(&Server, &mut fastrand::Rng) -> Result<usize> + Sync,
+    turn: impl Fn(&Server, &mut Client) -> Result<usize> + Sync,
 ) -> Result<()> {
     let server = Server {
         root: stage.directory().to_owned(),
@@ -122,32 +153,35 @@ fn play(
         next: AtomicUsize::new(0),
     };
     server.populate()?;
-    let mut random = fastrand::Rng::with_seed(0);
     // How many operations a turn has is known only afterwards: a first one tells.
-    let per_turn = turn(&server, &mut random)?;
+    let per_turn = turn(&server, &mut Client::new(0))?;
     let amount = format!(
         "{} files of {} KiB, {thread_count} threads, {turns} turns of {per_turn} operations",
-        set.files,
-        set.mean_bytes >> 10
+        set.files_there(),
+        set.file_bytes >> 10
     );
     let work = Work::Operations(per_turn * turns);
-    stage.write("turns", amount, work, |_| {
+    stage.write(step, amount, work, |_| {
         threads::run(thread_count, |index| {
-            let mut random = fastrand::Rng::with_seed(1 + index as u64);
+            let mut client = Client::new(1 + index as u64);
             for _ in threads::share(turns, index, thread_count) {
-                turn(&server, &mut random)?;
+                turn(&server, &mut client)?;
             }
             Ok(())
         })
     })
 }
 
+impl FileSet {
+    fn files_there(self) -> usize {
+        self.files * self.there_percent / 100
+    }
+}
+
 impl Server {
     fn populate(&self) -> Result<()> {
-        let mut random = fastrand::Rng::with_seed(7);
-        for _ in 0..self.set.files {
-            let mut file = self.create(&mut random)?;
-            self.write_whole(&mut file, &mut random)?;
+        for _ in 0..self.set.files_there() {
+            self.write_whole(&mut self.create()?)?;
         }
         crate::stage::sync_file_system(&self.root)
     }
@@ -164,7 +198,7 @@ impl Server {
         Ok(self.path(random.usize(first..next.max(first + 1))))
     }
 
-    fn create(&self, _: &mut fastrand::Rng) -> Result<File> {
+    fn create(&self) -> Result<File> {
         let path = self.path(self.next.fetch_add(1, Ordering::Relaxed));
         match File::create_new(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -188,7 +222,7 @@ impl Server {
     }
 
     /// Deletes the oldest file.
-    fn delete(&self, _: &mut fastrand::Rng) -> Result<()> {
+    fn delete(&self) -> Result<()> {
         let path = self.path(self.first.fetch_add(1, Ordering::Relaxed));
         fs::remove_file(path).or_else(gone)
     }
@@ -198,8 +232,16 @@ impl Server {
         Ok(file.write_all(&vec![0x61; len_bytes])?)
     }
 
-    fn write_whole(&self, file: &mut File, random: &mut fastrand::Rng) -> Result<()> {
-        let mut left_bytes = gamma(random, self.set.mean_bytes);
+    fn open_log(&self) -> Result<File> {
+        let mut options = OpenOptions::new();
+        Ok(options
+            .append(true)
+            .create(true)
+            .open(self.root.join("log"))?)
+    }
+
+    fn write_whole(&self, file: &mut File) -> Result<()> {
+        let mut left_bytes = self.set.file_bytes;
         while left_bytes > 0 {
             let piece_bytes = left_bytes.min(IO_BYTES);
             file.write_all(&vec![0x62; piece_bytes])?;
@@ -220,41 +262,5 @@ fn gone(error: std::io::Error) -> Result<()> {
     match error.kind() {
         ErrorKind::NotFound => Ok(()),
         _ => Err(error.into()),
-    }
-}
-
-/// A size from a gamma distribution of this mean (Marsaglia and Tsang, "A Simple Method for Generating
-/// Gamma Variables", 2000); never 0.
-fn gamma(random: &mut fastrand::Rng, mean_bytes: usize) -> usize {
-    let d = GAMMA_SHAPE - 1.0 / 3.0;
-    let c = 1.0 / (9.0 * d).sqrt();
-    loop {
-        let normal = normal(random);
-        let v = (1.0 + c * normal).powi(3);
-        let u = random.f64();
-        if v > 0.0 && u.ln() < 0.5 * normal * normal + d - d * v + d * v.ln() {
-            let bytes = d * v / GAMMA_SHAPE * mean_bytes as f64;
-            return (bytes as usize).max(1);
-        }
-    }
-}
-
-/// From the standard normal distribution (Box and Muller).
-fn normal(random: &mut fastrand::Rng) -> f64 {
-    let (u, v) = (1.0 - random.f64(), random.f64());
-    (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::gamma;
-
-    #[test]
-    fn sizes_have_their_mean() {
-        let mut random = fastrand::Rng::with_seed(1);
-        let count = 100_000;
-        let total: usize = (0..count).map(|_| gamma(&mut random, 16384)).sum();
-        let mean = total / count;
-        assert!((15_900..16_900).contains(&mean), "{mean}");
     }
 }

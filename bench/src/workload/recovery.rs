@@ -45,9 +45,9 @@ pub(super) fn mount_after_crash(stage: &mut Stage<'_>, _: Option<&Input>) -> Res
 }
 
 pub(super) fn check(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
-    /// mke2fs makes one inode for so much of the disk.
+    /// mke2fs makes one inode for so much of the disk; directories take some of them.
     const BYTES_PER_INODE: u64 = 16 << 10;
-    let room = stage.device().size_bytes()? / BYTES_PER_INODE * 9 / 10;
+    let room = stage.device().size_bytes()? / BYTES_PER_INODE * 31 / 32;
     let count = stage.scaled(500_000, 5000).min(room as usize);
     make_small_files(stage.directory(), count)?;
     stage.unmount()?;

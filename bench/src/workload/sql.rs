@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 pub(super) fn sqlite_rollback(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
-    sqlite(stage, "DELETE")
+    sqlite(stage, "insert", "DELETE")
 }
 
 pub(super) fn sqlite_wal(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
-    sqlite(stage, "WAL")
+    sqlite(stage, "insert", "WAL")
 }
 
 /// Inserts rows, each a transaction that is durable when it has ended.
-fn sqlite(stage: &mut Stage<'_>, journal_mode: &str) -> Result<()> {
+pub(super) fn sqlite(stage: &mut Stage<'_>, step: &str, journal_mode: &str) -> Result<()> {
     let count = stage.scaled(1000, 50);
     let mut statements = format!(
         "PRAGMA journal_mode={journal_mode};\nPRAGMA synchronous=FULL;\n\
@@ -31,8 +31,8 @@ fn sqlite(stage: &mut Stage<'_>, journal_mode: &str) -> Result<()> {
         )?;
     }
     let amount = format!("{count} inserts");
-    stage.read("insert", amount, Work::Operations(count), |root| {
-        feed_sqlite(&root.join("database"), &statements)
+    stage.read(step, amount, Work::Operations(count), |root| {
+        feed_sqlite(&root.join(step), &statements)
     })
 }
 

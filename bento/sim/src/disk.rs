@@ -17,6 +17,8 @@ pub enum Operation {
     Write,
     /// Flushes.
     Flush,
+    /// Discards.
+    Discard,
 }
 
 /// What was done to a disk so far.
@@ -34,6 +36,8 @@ pub struct DiskCounts {
     pub durable_writes: u64,
     /// Flushes.
     pub flushes: u64,
+    /// Discards.
+    pub discards: u64,
 }
 
 /// A disk in memory. Cloning gives another handle to the same disk; [`fork`](SimDisk::fork) gives
@@ -304,7 +308,8 @@ impl Device for SimDisk {
     fn discard(&self, offset_bytes: u64, len_bytes: u64) -> Result<()> {
         let mut state = self.state();
         state.check_range(offset_bytes, len_bytes)?;
-        state.before_change(Operation::Write)?;
+        state.before_change(Operation::Discard)?;
+        state.counts.discards += 1;
         state.current.zero(offset_bytes, len_bytes);
         state.remember(|| Change::Discard {
             offset_bytes,

@@ -204,7 +204,14 @@ pub fn write_home<E: Env>(env: &E, superblock: &Superblock, recovered: &Recovere
     } else {
         0
     };
-    write_checkpoint(env, superblock, recovered, Checkpoint::CLEAN | errors)
+    write_checkpoint(env, superblock, recovered, Checkpoint::CLEAN | errors)?;
+    let done = [
+        ("transactions", recovered.transactions),
+        ("blocks", recovered.blocks.len() as u64),
+        ("dropped", recovered.dropped),
+    ];
+    env.trace("recovered", &done);
+    Ok(())
 }
 
 /// Writes the checkpoint that follows the recovered one.

@@ -33,17 +33,23 @@ impl<E: Env> Space<E> {
         let behind = |run: &Run| run.0 + u64::from(run.1);
         for joined in runs.chunk_by(|a, b| behind(a) == b.0) {
             if let (Some(first), Some(last)) = (joined.first(), joined.last()) {
-                self.discard(first.0, behind(last));
+                self.discard_or_stop(first.0, behind(last));
             }
             self.release(joined);
         }
     }
 
-    /// Discards blocks. Nothing depends on it: if the device can't, it isn't asked again.
-    fn discard(&self, start: u64, end: u64) {
+    fn discard(&self, start: u64, end: u64) -> Result<()> {
+        self.env
+            .trace("discard", &[("start", start), ("blocks", end - start)]);
         let block = BLOCK_BYTES as u64;
         let device = self.env.device();
-        if let Err(errno) = device.discard(start * block, (end - start) * block) {
+        device.discard(start * block, (end - start) * block)
+    }
+
+    /// Discards blocks. Nothing depends on it: if the device can't, it isn't asked again.
+    fn discard_or_stop(&self, start: u64, end: u64) {
+        if let Err(errno) = self.discard(start, end) {
             self.set_discards(false);
             self.env.log(
                 Level::Warning,
@@ -53,7 +59,7 @@ impl<E: Env> Space<E> {
     }
 
     /// Discards what is free between two blocks, in runs of at least `min` blocks; returns how many
-    /// blocks that was.
+    /// blocks that was. Ends at the first run that the device does not discard, with its error.
     pub(crate) fn trim(&self, cache: &Cache<E>, blocks: Range<u64>, min: u64) -> Result<u64> {
         let mut trimmed = 0;
         let count = self.state.lock().segments.len() as u32;
@@ -69,8 +75,9 @@ impl<E: Env> Space<E> {
             let mut at = range.start;
             while let Some(run) = self.hide_free(cache, segment, at..range.end, min)? {
                 let (first, end) = (u64::from(run.start), u64::from(run.end));
-                self.discard(start + first, start + end);
+                let discarded = self.discard(start + first, start + end);
                 self.show_free(segment, run.clone());
+                discarded?;
                 trimmed += end - first;
                 at = run.end;
             }

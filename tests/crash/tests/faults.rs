@@ -87,6 +87,7 @@ fn places(base: &Base, operation: Operation) -> u64 {
         Operation::Read => counts.reads - before.reads,
         Operation::Write => counts.writes - before.writes,
         Operation::Flush => counts.flushes - before.flushes,
+        Operation::Discard => counts.discards - before.discards,
     }
 }
 

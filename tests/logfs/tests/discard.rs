@@ -1,8 +1,8 @@
 //! `-o discard` and fstrim: what is free is discarded, and nothing else, at any power cut.
 #![forbid(unsafe_code)]
 
-use bento_api::{FileSystem, MountOptions};
-use bento_sim::{Change, Sim, SimDisk};
+use bento_api::{Errno, FileSystem, MountOptions};
+use bento_sim::{Change, Operation, Sim, SimDisk};
 use logfs_tests::{Mounted, check, formatted};
 
 const MIB: u64 = 1 << 20;
@@ -103,6 +103,20 @@ fn trim_discards_all_that_is_free_and_nothing_else() {
     }
     sim.write_file(b"/new", &[1; 1000 * BLOCK as usize])
         .unwrap();
+    check(&sim.unmount().unwrap());
+}
+
+#[test]
+fn a_device_that_does_not_discard_fails_fstrim() {
+    let sim = mount(formatted(64 * MIB), "discard");
+    let free = sim.fs().statfs().unwrap().blocks_free;
+    sim.disk().fail(Operation::Discard, 1, true);
+    assert_eq!(sim.fs().trim(0..64 * MIB, 0), Err(Errno::EIO));
+    sim.disk().heal();
+    assert_eq!(sim.fs().statfs().unwrap().blocks_free, free);
+    sim.disk().record();
+    sim.fs().trim(0..64 * MIB, 0).unwrap();
+    assert!(discarded(&sim) > 32 * MIB);
     check(&sim.unmount().unwrap());
 }
 

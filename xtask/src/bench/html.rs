@@ -68,7 +68,7 @@ fn groups<'a>(names: &[&'a str]) -> Vec<(&'a str, Vec<&'a str>)> {
 fn plot(results: &Results, names: &[&str]) -> Result<String> {
     let compared = results.compared();
     let rows = names.iter().filter(|name| compared.contains(name));
-    let rows: Vec<_> = rows.map(|name| (*name, step(name))).collect();
+    let rows: Vec<_> = rows.map(|name| (*name, step(name).to_owned())).collect();
     if rows.is_empty() {
         return Ok(String::new());
     }
@@ -131,7 +131,7 @@ fn table(results: &Results, names: &[&str]) -> Markup {
     html! {
         table {
             tr {
-                th { "step" } th { "file system" } th { "median" } th { "" } th { "ratio" }
+                th { "step" } th { "file system" } th { "turns" } th { "median" } th { "" } th { "ratio" }
                 th { "lowest – highest" } th { "flushes" } th { "writes" } th { "MiB written" }
                 th { "MiB read" } th { "CPU s" }
             }
@@ -164,6 +164,7 @@ fn line(row: &Row, is_first: bool) -> Markup {
                 }
             }
             td { (row.file_system) }
+            td { (row.values.len()) }
             td { (short(row.median)) }
             td { (row.unit.symbol()) }
             (ratio(row))

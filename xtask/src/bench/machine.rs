@@ -1,10 +1,11 @@
 //! The machines in which it is measured.
 
-use super::{Arguments, Cost, Suite, results};
+use super::{Arguments, Cost, Suite, Turns};
 use crate::command::step;
 use crate::input::Input;
 use crate::kernel::Kernel;
 use crate::kmod::LATENCY;
+use crate::tools;
 use crate::vm::disk::Disk;
 use crate::vm::machine::{Machine, tail};
 use crate::workspace::Workspace;
@@ -38,9 +39,6 @@ pub(super) struct Bench<'a> {
     arguments: &'a Arguments,
     samples: &'a Path,
     input: &'a Input,
-    /// Turns that were measured into the same directory before.
-    first_run: u32,
-    runs: u32,
     scale_percent: u32,
     disk_bytes: u64,
     // Has no name: however this ends, its memory is given back.
@@ -56,10 +54,10 @@ impl<'a> Bench<'a> {
         arguments: &'a Arguments,
         samples: &'a Path,
     ) -> Result<Bench<'a>> {
-        let is_emulated = is_emulated(arguments);
+        let is_slow = is_slow(arguments);
         let disk_bytes = arguments
             .disk
-            .unwrap_or(if is_emulated { 2 << 30 } else { 8 << 30 });
+            .unwrap_or(if is_slow { 2 << 30 } else { 8 << 30 });
         let mut machine = Machine::prepare(workspace, arguments.kernel)?;
         machine.load_modules(workspace, &["logfs".to_owned(), LATENCY.to_owned()])?;
         machine.hardware.mem_bytes = 3 << 30;
@@ -72,32 +70,32 @@ impl<'a> Bench<'a> {
         Ok(Bench {
             workspace,
             machine,
-            program: workspace.target().join("release/bench"),
+            program: tools::build_bench(workspace)?,
             arguments,
             samples,
             input,
-            first_run: match arguments.add {
-                true => results::runs_in(samples)?,
-                false => 0,
-            },
-            runs: arguments.runs.unwrap_or(if is_emulated { 3 } else { 5 }),
-            scale_percent: arguments
-                .scale
-                .unwrap_or(if is_emulated { 10 } else { 100 }),
+            scale_percent: arguments.scale.unwrap_or(if is_slow { 10 } else { 100 }),
             disk_bytes,
             disk,
         })
     }
 
     /// Measures all workloads on a device of such cost, and adds to the samples; whether all went well.
-    pub(super) fn measure(&self, cost: Cost) -> Result<bool> {
+    /// `first_run` turns are there already.
+    pub(super) fn measure(&self, turns: &Turns, first_run: u32, cost: Cost) -> Result<bool> {
+        let mut common = vec![
+            format!("--fs={}", turns.file_systems.join(",")),
+            format!("--first-run={first_run}"),
+            format!("--runs={}", turns.runs),
+        ];
         let cost = [
             format!("--flush-cost={}", cost.flush_us),
             format!("--write-cost={}", cost.write_us),
         ];
+        common.extend(cost.clone());
         let mut all_worked = true;
         for workloads in self.machines(&cost)? {
-            let mut options = cost.to_vec();
+            let mut options = common.clone();
             options.extend(workloads.iter().map(|name| format!("--workload={name}")));
             all_worked &= self.boot(&options)?;
         }
@@ -142,12 +140,9 @@ impl<'a> Bench<'a> {
         command.push(r#"exec bench --device "$DISK0" "$@" > "$EXCHANGE/samples.jsonl""#.into());
         command.push("bench".into());
         command.push("--read-first".into());
-        if is_emulated(self.arguments) {
+        if is_slow(self.arguments) {
             command.push("--practise-each".into());
         }
-        command.push(format!("--fs={}", self.arguments.file_systems().join(",")).into());
-        command.push(format!("--first-run={}", self.first_run).into());
-        command.push(format!("--runs={}", self.runs).into());
         command.push(format!("--scale={}", self.scale_percent).into());
         command.push("--input".into());
         command.push(self.input.dir.clone().into());
@@ -200,14 +195,37 @@ impl<'a> Bench<'a> {
             "memory_mib": self.machine.hardware.mem_bytes >> 20,
             "disk_mib": self.disk_bytes >> 20,
             "suite": self.suite()?,
-            "runs": self.first_run + self.runs,
             "scale_percent": self.scale_percent,
+            "commit": commit(self.workspace),
+            "modules_crc32": self.modules_crc32()?,
         }))
+    }
+
+    /// Tells one build of the modules from another.
+    fn modules_crc32(&self) -> Result<String> {
+        let mut hasher = crc32fast::Hasher::new();
+        for module in &self.machine.modules {
+            let bytes = fs::read(module);
+            hasher.update(&bytes.with_context(|| format!("cannot read {}", module.display()))?);
+        }
+        Ok(format!("{:08x}", hasher.finalize()))
     }
 }
 
+/// What is measured, as git calls it; of a tree that git knows nothing of, nothing.
+fn commit(workspace: &Workspace) -> Option<String> {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(workspace.root());
+    let output = git
+        .args(["describe", "--always", "--dirty", "--abbrev=12"])
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// Whether figures from such a machine can stand beside those of the one that a file describes: all
-/// must be the same but which workloads there are and how often.
+/// must be the same, also what is measured, but which workloads there are and the documents beside it.
 pub(super) fn check_same(description: &Value, earlier: &Path) -> Result<()> {
     let text = fs::read_to_string(earlier)?;
     let earlier_description: Value =
@@ -215,7 +233,7 @@ pub(super) fn check_same(description: &Value, earlier: &Path) -> Result<()> {
     for (name, value) in description.as_object().into_iter().flatten() {
         let before = &earlier_description[name];
         ensure!(
-            value == before || ["suite", "runs"].contains(&name.as_str()),
+            value == before || ["suite", "commit"].contains(&name.as_str()),
             "{} was measured with {name} {before}, not {value}: choose another --out",
             earlier.display()
         );
@@ -223,8 +241,8 @@ pub(super) fn check_same(description: &Value, earlier: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether the processor is.
-fn is_emulated(arguments: &Arguments) -> bool {
+/// Whether it is measured where the processor is emulated, but for hosts with KVM.
+fn is_slow(arguments: &Arguments) -> bool {
     arguments.kernel == Kernel::Stock
 }
 
@@ -247,11 +265,11 @@ mod tests {
     fn only_figures_of_one_machine_are_put_together() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let earlier = dir.path().join("machine.json");
-        let before = json!({ "kernel": "uml", "disk_mib": 8192, "runs": 5 });
+        let before = json!({ "kernel": "uml", "disk_mib": 8192, "suite": "full" });
         std::fs::write(&earlier, before.to_string()).expect("a file");
-        let more_runs = json!({ "kernel": "uml", "disk_mib": 8192, "runs": 2 });
-        check_same(&more_runs, &earlier).expect("the same machine");
-        let other = json!({ "kernel": "uml", "disk_mib": 2048, "runs": 5 });
+        let others = json!({ "kernel": "uml", "disk_mib": 8192, "suite": "quick" });
+        check_same(&others, &earlier).expect("the same machine");
+        let other = json!({ "kernel": "uml", "disk_mib": 2048, "suite": "full" });
         let error = check_same(&other, &earlier).expect_err("another disk");
         assert!(
             error.to_string().contains("disk_mib 8192, not 2048"),

@@ -9,7 +9,7 @@ use std::path::Path;
 /// The file systems of the table; those that were not measured are left out.
 const SHOWN: &[&str] = &[OURS, REFERENCE, "xfs", "f2fs", "logfs-fuse"];
 
-/// The rows, and what they are called here.
+/// The rows, and what they are called here; `{}` is how many.
 const ROWS: &[(&str, &str)] = &[
     (
         "flush-1ms:append-1/append+fsync",
@@ -35,7 +35,7 @@ const ROWS: &[(&str, &str)] = &[
         "flush-1ms:sqlite-rollback/insert",
         "the same, rollback journal",
     ),
-    ("names-empty-1/create", "create 100,000 empty files"),
+    ("names-empty-1/create", "create {} empty files"),
     ("names-empty-1/rename", "rename them"),
     ("names-empty-1/unlink", "unlink them"),
     ("tree/unpack", "unpack part of the kernel's source"),
@@ -53,7 +53,7 @@ const ROWS: &[(&str, &str)] = &[
     ("data-buffered-1/random-write-4k", "write at random, 4 KiB"),
     ("fileserver/turns", "file server (fileserver)"),
     ("aged/create", "create files on an aged disk, 80 % full"),
-    ("check/fsck", "fsck of 500,000 files"),
+    ("check/fsck", "fsck of {} files"),
 ];
 
 /// Writes `overview.md` and `overview.svg` into a directory, if any of those rows was measured.
@@ -83,13 +83,23 @@ pub(super) fn plot(results: &Results) -> Result<String> {
     })
 }
 
-fn measured(results: &Results) -> Vec<(&'static str, &'static str)> {
-    let rows = ROWS.iter().copied();
-    rows.filter(|(row, _)| results.find(row, OURS).is_some())
-        .collect()
+/// The rows that somebody has, with what they are called.
+fn measured(results: &Results) -> Vec<(&'static str, String)> {
+    let rows = ROWS.iter().filter_map(|&(row, label)| {
+        let mut of_all = SHOWN.iter().filter_map(|name| results.find(row, name));
+        Some((row, label.replace("{}", &count_in(&of_all.next()?.amount))))
+    });
+    rows.collect()
 }
 
-fn table(results: &Results, rows: &[(&str, &str)]) -> String {
+/// The number at the start of an amount, for people: 100000 is 100,000.
+fn count_in(amount: &str) -> String {
+    let digits: Vec<char> = amount.chars().take_while(char::is_ascii_digit).collect();
+    let groups = digits.rchunks(3).rev().map(String::from_iter);
+    groups.collect::<Vec<_>>().join(",")
+}
+
+fn table(results: &Results, rows: &[(&str, String)]) -> String {
     let measured = results.file_systems();
     let shown: Vec<_> = SHOWN
         .iter()
@@ -107,7 +117,7 @@ fn table(results: &Results, rows: &[(&str, &str)]) -> String {
         let ratio = ratio.map_or_else(String::new, |ratio| format!("**{ratio:.2}**"));
         text += &format!("| {label} | {} | {ratio} |\n", figures.join(" | "));
     }
-    text + &mean_line(results, &shown)
+    text + &mean_line(results, &shown) + &notes(results)
 }
 
 /// How each does beside ext4 on the whole.
@@ -127,15 +137,34 @@ fn mean_line(results: &Results, shown: &[&str]) -> String {
     )
 }
 
+/// How often each was measured, and what could not be.
+fn notes(results: &Results) -> String {
+    let turns = results.file_systems().into_iter().map(|name| {
+        let rows = results.rows.iter().filter(|row| row.file_system == name);
+        let turns = rows.map(|row| row.values.len());
+        let (least, most) = (turns.clone().min(), turns.max());
+        match (least, most) {
+            (Some(least), Some(most)) if least < most => format!("{name} {least} to {most}"),
+            (_, most) => format!("{name} {}", most.unwrap_or(0)),
+        }
+    });
+    let turns: Vec<_> = turns.collect();
+    let mut text = format!("\nTurns: {}.\n", turns.join(", "));
+    for failure in &results.failures {
+        text += &format!("Failed: {} on {}.\n", failure.failed, failure.file_system);
+    }
+    text
+}
+
 fn figure(row: &Row) -> String {
     format!("{} {}", short(row.median), row.unit.symbol())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ROWS, table};
+    use super::{ROWS, count_in, measured, table};
     use crate::bench::results::{Results, sample};
-    use bench_sample::Unit;
+    use bench_sample::{Failure, Line, Unit};
     use serde_json::Value;
     use std::collections::HashSet;
 
@@ -159,7 +188,37 @@ mod tests {
             | | logfs | ext4 | f2fs | logfs : ext4 |\n\
             |---|---:|---:|---:|---:|\n\
             | this | 300 op/s | 200 op/s | 400 op/s | **1.50** |\n\
-            | ratio to ext4, geometric mean of all 1 rows | | | 2.00 | **1.50** |\n";
-        assert_eq!(table(&results, &[("a/b", "this")]), wanted);
+            | ratio to ext4, geometric mean of all 1 rows | | | 2.00 | **1.50** |\n\n\
+            Turns: logfs 1, ext4 1, f2fs 1.\n";
+        assert_eq!(table(&results, &[("a/b", "this".to_owned())]), wanted);
+    }
+
+    #[test]
+    fn what_failed_and_what_ours_lacks_is_told() {
+        let seconds = Unit::Seconds;
+        let mut samples = vec![
+            sample("check/fsck", "ext4", 0, 2.0, seconds),
+            sample("check/fsck", "ext4", 1, 2.0, seconds),
+            sample("tree/find", "ext4", 0, 2.0, seconds),
+        ];
+        samples.push(Line::Failure(Failure {
+            failed: "check".to_owned(),
+            file_system: "logfs".to_owned(),
+            run: 0,
+            error: "it ended badly".to_owned(),
+        }));
+        let results = Results::of(&samples, Value::Null);
+        let text = table(&results, &measured(&results));
+        assert!(text.contains("| fsck of "), "{text}");
+        assert!(
+            text.contains("Turns: ext4 1 to 2.\nFailed: check on logfs.\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        let counts = ["500000 files", "99 files", "source tree"].map(count_in);
+        assert_eq!(counts, ["500,000", "99", ""]);
     }
 }

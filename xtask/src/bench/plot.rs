@@ -37,7 +37,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub(super) struct Plot<'a> {
     pub(super) results: &'a Results,
     /// The rows, and what they are called.
-    pub(super) rows: &'a [(&'a str, &'a str)],
+    pub(super) rows: &'a [(&'a str, String)],
     /// Ratios are shown within this; what is beyond stands at the edge.
     pub(super) shown: Range<f64>,
 }
@@ -95,7 +95,7 @@ fn draw(area: &Area<'_>, plot: &Plot<'_>) -> Result<(), String> {
         // By default text shrinks with the plot.
         .x_label_style(text_style())
         .axis_desc_style(text_style())
-        .x_desc("times as good as ext4 (grey: half, double)")
+        .x_desc("times as good as ext4 (grey: half, double; triangles: beyond the scale)")
         .draw()
         .map_err(|error| text(&error))?;
     let bottom = rows.len() as f64;
@@ -106,9 +106,12 @@ fn draw(area: &Area<'_>, plot: &Plot<'_>) -> Result<(), String> {
     for (file_system, color, size) in plot.compared().into_iter().rev() {
         let dots = rows.iter().enumerate().filter_map(|(place, (row, _))| {
             let ratio = results.find(row, file_system)?.ratio_to_ext4?;
-            let shown = ratio.clamp(shown.start, shown.end);
-            let dot = (shown, place as f64 + 0.5);
-            Some(Circle::new(dot, size, color.mix(0.85).filled()))
+            let dot = (ratio.clamp(shown.start, shown.end), place as f64 + 0.5);
+            let style = color.mix(0.85).filled();
+            Some(match shown.contains(&ratio) {
+                true => Circle::new(dot, size, style).into_dyn(),
+                false => TriangleMarker::new(dot, size + 2, style).into_dyn(),
+            })
         });
         chart.draw_series(dots).map_err(|error| text(&error))?;
     }
@@ -139,7 +142,7 @@ fn text_style() -> TextStyle<'static> {
 /// Writes the names of the rows, each at the height of its dots.
 fn name_rows(
     area: &Area<'_>,
-    rows: &[(&str, &str)],
+    rows: &[(&str, String)],
     height: &dyn Fn(usize) -> i32,
 ) -> Result<(), String> {
     use plotters::style::text_anchor::{HPos, Pos, VPos};

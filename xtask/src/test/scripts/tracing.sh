@@ -87,9 +87,15 @@ orphans_are_recovered() {
     dd if="$DISK0" of=/run/copy bs=1M iflag=direct status=none
     exec 3>&-
     traced mount -t logfs -o loop /run/copy /mnt/b
-    in_order "bento_fs: .* orphan_recovered ino=$ino"
+    in_order "bento_fs: .* recovered transactions=[1-9][0-9]* blocks=[1-9]" "bento_fs: .* orphan_recovered ino=$ino"
     umount /mnt/b
     fsck -t logfs -f -n /run/copy
+}
+
+discards_are_traced() {
+    fresh
+    traced fstrim /mnt/a
+    in_order "bento_fs: .* discard start=[1-9][0-9]* blocks=[1-9]"
 }
 
 # XFS_IOC_GOINGDOWN
@@ -130,7 +136,7 @@ nothing_is_traced_when_off() {
 
 modprobe --quiet loop
 for name in an_fsync_from_beginning_to_end checkpoints_and_segments orphans_are_recovered \
-    errors_are_traced filters_see_names_and_numbers nothing_is_traced_when_off; do
+    discards_are_traced errors_are_traced filters_see_names_and_numbers nothing_is_traced_when_off; do
     check $name
 done
 exit 0
