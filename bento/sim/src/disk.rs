@@ -53,6 +53,8 @@ struct State {
     kept: Kept,
     read_only: bool,
     faults: Vec<Fault>,
+    /// Where bytes can't be read.
+    unreadable: Vec<u64>,
     /// Writes and flushes until the power goes.
     power: Option<u64>,
     counts: DiskCounts,
@@ -92,6 +94,7 @@ impl SimDisk {
             kept: Kept::Unflushed,
             read_only: false,
             faults: Vec::new(),
+            unreadable: Vec::new(),
             power: None,
             counts: DiskCounts::default(),
         })))
@@ -159,10 +162,16 @@ impl SimDisk {
         });
     }
 
+    /// From now on the byte at this offset can't be read, nor any range that it is in.
+    pub fn make_unreadable(&self, offset_bytes: u64) {
+        self.state().unreadable.push(offset_bytes);
+    }
+
     /// Takes all faults back and brings the power back.
     pub fn heal(&self) {
         let mut state = self.state();
         state.faults.clear();
+        state.unreadable.clear();
         state.power = None;
     }
 
@@ -270,6 +279,10 @@ impl Device for SimDisk {
             let len_bytes = request.buffer.len() as u64;
             state.check_range(request.offset_bytes, len_bytes)?;
             state.inject(Operation::Read)?;
+            let range = request.offset_bytes..request.offset_bytes + len_bytes;
+            if state.unreadable.iter().any(|bad| range.contains(bad)) {
+                return Err(Errno::EIO);
+            }
             if state.power == Some(0) {
                 return Err(Errno::EIO);
             }

@@ -1,7 +1,7 @@
 //! The segment cleaner: it makes clean segments, keeps every byte, and leaves alone what it must.
 #![forbid(unsafe_code)]
 
-use bento_api::{FallocateMode, FileSystem, Level};
+use bento_api::{FallocateMode, FileSystem, Ino, Level, MappingKind};
 use bento_sim::{Image, Rng, Sim, SimDisk, SimEnv};
 use logfs::LogFs;
 use logfs_tests::{Mounted, check, formatted, fresh};
@@ -231,18 +231,13 @@ fn a_block_with_a_wrong_checksum_stays_where_it_is() {
     for (file, index) in files.iter().zip(0..) {
         let Some((_, len)) = *file else { continue };
         let ino = sim.stat(&path(index)).unwrap().ino;
-        sim.fs().load(ino).unwrap();
         for at in (0..len).step_by(BLOCK as usize) {
-            let mapping = sim.fs().map(ino, at, BLOCK, false).unwrap();
-            let bento_api::MappingKind::Mapped { address_bytes } = mapping.kind else {
-                panic!("{mapping:?}")
-            };
+            let address_bytes = address_bytes(&sim, ino, at);
             let mut block = [0; BLOCK as usize];
             image.read(address_bytes, &mut block);
             block[0] ^= 1;
             image.write(address_bytes, &block);
         }
-        sim.fs().forget(ino);
     }
     let live = number(&sim, "live_blocks");
     let sim: Mounted = Sim::mount(SimDisk::from_image(image), 1).unwrap();
@@ -258,6 +253,49 @@ fn a_block_with_a_wrong_checksum_stays_where_it_is() {
         "each segment is reported once"
     );
     sim.write_file(b"/new", b"still writable").unwrap();
+}
+
+/// Where a block of a file lies.
+fn address_bytes(sim: &Mounted, ino: Ino, offset_bytes: u64) -> u64 {
+    sim.fs().load(ino).unwrap();
+    let mapping = sim.fs().map(ino, offset_bytes, BLOCK, false).unwrap();
+    sim.fs().forget(ino);
+    match mapping.kind {
+        MappingKind::Mapped { address_bytes } => address_bytes,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_block_that_cannot_be_read_is_named() {
+    let sim = fresh(64 * MIB);
+    let files = churned(&sim, 7);
+    let mut bad = Vec::new();
+    for (file, index) in files.iter().zip(0..) {
+        if file.is_some_and(|(_, len)| len > BLOCK) && index % 5 == 0 {
+            let ino = sim.stat(&path(index)).unwrap().ino;
+            let address = address_bytes(&sim, ino, BLOCK);
+            sim.disk().make_unreadable(address);
+            bad.push(format!(
+                "inode {}: block 1 at {} can't be read",
+                ino.0,
+                address / BLOCK
+            ));
+        }
+    }
+    clean(&sim);
+    let logged = sim.env().logged();
+    let told = logged
+        .iter()
+        .filter(|(_, line)| line.contains("can't be read"));
+    let lines: Vec<_> = told.map(|(_, line)| line).collect();
+    assert!(!lines.is_empty());
+    for line in lines {
+        assert!(bad.iter().any(|bad| line.contains(bad)), "{line}");
+    }
+    sim.disk().heal();
+    verify(&sim, &files);
+    check(&sim.unmount().unwrap());
 }
 
 #[test]
