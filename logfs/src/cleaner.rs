@@ -397,13 +397,11 @@ impl<E: Env> LogFs<E> {
     /// the first.
     fn report_unreadable(&self, loaded: &[Loaded<E>], errno: Errno) {
         let mut buffer = vec![0; BLOCK_BYTES];
-        let blocks = || {
-            let blocks_of = |piece: &Piece| {
-                let (ino, file_block, start) = (piece.ino, piece.file_block, piece.start);
-                (0..u64::from(piece.len)).map(move |at| (ino, file_block + at, start + at))
-            };
-            loaded.iter().flat_map(move |it| blocks_of(&it.piece))
+        let blocks_of = |it: &Loaded<E>| {
+            let (ino, file_block, start) = (it.piece.ino, it.piece.file_block, it.piece.start);
+            (0..u64::from(it.piece.len)).map(move |at| (ino, file_block + at, start + at))
         };
+        let blocks: Vec<_> = loaded.iter().flat_map(blocks_of).collect();
         let mut is_bad = |address: u64| {
             let offset_bytes = address * BLOCK_BYTES as u64;
             let buffer = &mut buffer;
@@ -413,8 +411,8 @@ impl<E: Env> LogFs<E> {
             };
             self.env.device().read(&mut [request]).is_err()
         };
-        let found = blocks().find(|&(.., address)| is_bad(address));
-        if let Some((ino, block, address)) = found.or_else(|| blocks().next()) {
+        let found = blocks.iter().find(|&&(.., address)| is_bad(address));
+        if let Some((ino, block, address)) = found.or(blocks.first()) {
             self.reporter.bad_data(format_args!(
                 "inode {ino}: block {block} at {address} can't be read: {errno}"
             ));

@@ -54,7 +54,7 @@ impl<'a> Bench<'a> {
         arguments: &'a Arguments,
         samples: &'a Path,
     ) -> Result<Bench<'a>> {
-        let is_slow = is_slow(arguments);
+        let is_slow = arguments.is_slow();
         let disk_bytes = arguments
             .disk
             .unwrap_or(if is_slow { 2 << 30 } else { 8 << 30 });
@@ -140,7 +140,7 @@ impl<'a> Bench<'a> {
         command.push(r#"exec bench --device "$DISK0" "$@" > "$EXCHANGE/samples.jsonl""#.into());
         command.push("bench".into());
         command.push("--read-first".into());
-        if is_slow(self.arguments) {
+        if self.arguments.is_slow() {
             command.push("--practise-each".into());
         }
         command.push(format!("--scale={}", self.scale_percent).into());
@@ -197,16 +197,17 @@ impl<'a> Bench<'a> {
             "suite": self.suite()?,
             "scale_percent": self.scale_percent,
             "commit": commit(self.workspace),
-            "modules_crc32": self.modules_crc32()?,
+            "build_crc32": self.build_crc32()?,
         }))
     }
 
-    /// Tells one build of the modules from another.
-    fn modules_crc32(&self) -> Result<String> {
+    /// Tells one build of the modules and programs from another.
+    fn build_crc32(&self) -> Result<String> {
         let mut hasher = crc32fast::Hasher::new();
-        for module in &self.machine.modules {
-            let bytes = fs::read(module);
-            hasher.update(&bytes.with_context(|| format!("cannot read {}", module.display()))?);
+        let programs = self.machine.tools.iter().map(|(_, program)| program);
+        for file in self.machine.modules.iter().chain(programs) {
+            let bytes = fs::read(file);
+            hasher.update(&bytes.with_context(|| format!("cannot read {}", file.display()))?);
         }
         Ok(format!("{:08x}", hasher.finalize()))
     }
@@ -225,7 +226,7 @@ fn commit(workspace: &Workspace) -> Option<String> {
 }
 
 /// Whether figures from such a machine can stand beside those of the one that a file describes: all
-/// must be the same, also what is measured, but which workloads there are and the documents beside it.
+/// must be the same, the build too, but which workloads there are; another commit may give the same build.
 pub(super) fn check_same(description: &Value, earlier: &Path) -> Result<()> {
     let text = fs::read_to_string(earlier)?;
     let earlier_description: Value =
@@ -239,11 +240,6 @@ pub(super) fn check_same(description: &Value, earlier: &Path) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Whether it is measured where the processor is emulated, but for hosts with KVM.
-fn is_slow(arguments: &Arguments) -> bool {
-    arguments.kernel == Kernel::Stock
 }
 
 /// Fills a file with zeros, so that all of it is there.
@@ -271,6 +267,8 @@ mod tests {
         check_same(&others, &earlier).expect("the same machine");
         let other = json!({ "kernel": "uml", "disk_mib": 2048, "suite": "full" });
         let error = check_same(&other, &earlier).expect_err("another disk");
+        let rebuilt = json!({ "kernel": "uml", "disk_mib": 8192, "build_crc32": "0000002a" });
+        check_same(&rebuilt, &earlier).expect_err("another build");
         assert!(
             error.to_string().contains("disk_mib 8192, not 2048"),
             "{error}"

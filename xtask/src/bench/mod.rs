@@ -155,9 +155,14 @@ impl Turns {
 }
 
 impl Arguments {
+    /// Whether it is measured where the processor is emulated, but for hosts with KVM.
+    fn is_slow(&self) -> bool {
+        self.kernel == Kernel::Stock
+    }
+
     /// What is measured, one after the other.
     fn turns(&self) -> Vec<Turns> {
-        let is_slow = self.kernel == Kernel::Stock;
+        let is_slow = self.is_slow();
         let named: Vec<&str> = self.fs.iter().map(String::as_str).collect();
         match (self.suite, named.as_slice(), self.runs) {
             (Suite::Full, [], None) if !is_slow => {
