@@ -20,6 +20,9 @@ pub(crate) struct InUse {
     pub(crate) packed: Option<(u64, usize)>,
 }
 
+// Half of the next size in which the kernel gives memory would be left over.
+const _: () = assert!(size_of::<InUse>() <= 128);
+
 /// Of all others.
 static UNUSED: InUse = InUse {
     delayed: Delayed::new(),

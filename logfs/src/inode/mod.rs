@@ -12,6 +12,7 @@ mod attr;
 mod in_core;
 mod in_use;
 mod pending;
+mod runs;
 
 use crate::LogFs;
 use crate::shrink::shrink;
@@ -249,17 +250,15 @@ impl<E: Env> LogFs<E> {
 
     /// Ends a pin. The last one of an inode without names frees it.
     pub(crate) fn unpin(&self, ino: Ino) {
-        let Ok(inode) = self.inodes.get(ino) else {
-            return;
-        };
-        {
-            let Ok(_shard) = self.inodes.shard(ino.0) else {
+        let inode = {
+            let Ok(shard) = self.inodes.shard(ino.0) else {
                 return;
             };
-            if inode.pins.fetch_sub(1, Ordering::AcqRel) != 1 {
-                return;
+            match shard.inodes.get(&ino.0) {
+                Some(inode) if inode.pins.fetch_sub(1, Ordering::AcqRel) == 1 => Arc::clone(inode),
+                _ => return,
             }
-        }
+        };
         let has_names = inode.read().disk.nlink.get() > 0;
         if !has_names && !self.reporter.is_unchangeable() {
             // The cleaner knows inodes by their blocks, not by name: it may have pinned this one

@@ -1,34 +1,27 @@
 //! Ranges of a file on their way to the device, in file blocks.
 
-use alloc::collections::BTreeMap;
+use super::runs::Runs;
 
 /// Blocks that have a promise of space, or that lie in unwritten extents and need none.
 #[derive(Default)]
 pub(crate) struct Delayed {
     /// From first block to the block behind the last, and whether space is promised. Ranges of one
     /// sort do not touch.
-    ranges: BTreeMap<u64, (u64, bool)>,
+    ranges: Runs<(u64, bool)>,
 }
 
 impl Delayed {
     /// Nothing.
     pub(crate) const fn new() -> Delayed {
-        Delayed {
-            ranges: BTreeMap::new(),
-        }
+        Delayed { ranges: Runs::None }
     }
 
     /// The range that holds `block`, or the next one: start, end, whether space is promised.
     pub(crate) fn at_or_after(&self, block: u64) -> Option<(u64, u64, bool)> {
-        if let Some((&start, &(end, promised))) = self.ranges.range(..=block).next_back()
-            && end > block
-        {
-            return Some((start, end, promised));
-        }
-        self.ranges
-            .range(block..)
-            .next()
-            .map(|(&start, &(end, promised))| (start, end, promised))
+        let holds = |&(_, (end, _)): &(u64, (u64, bool))| end > block;
+        let found = self.ranges.last_until(block).filter(holds);
+        let found = found.or_else(|| self.ranges.first_from(block));
+        found.map(|(start, (end, promised))| (start, end, promised))
     }
 
     /// The first part of a range that is not delayed yet.
@@ -56,16 +49,17 @@ impl Delayed {
 
     /// Adds a range that is not delayed yet.
     pub(crate) fn insert(&mut self, mut start: u64, mut end: u64, promised: bool) {
-        if let Some((&before, &(to, sort))) = self.ranges.range(..start).next_back()
+        if let Some((before, (to, sort))) = self.ranges.last_until(start)
             && to == start
             && sort == promised
         {
             start = before;
         }
-        if let Some(&(to, sort)) = self.ranges.get(&end)
+        if let Some((behind, (to, sort))) = self.ranges.first_from(end)
+            && behind == end
             && sort == promised
         {
-            self.ranges.remove(&end);
+            self.ranges.remove(end);
             end = to;
         }
         self.ranges.insert(start, (end, promised));
@@ -77,7 +71,7 @@ impl Delayed {
         while let Some((from, to, promised)) = self.at_or_after(start)
             && from < end
         {
-            self.ranges.remove(&from);
+            self.ranges.remove(from);
             if from < start {
                 self.ranges.insert(from, (start, promised));
             }
@@ -93,11 +87,10 @@ impl Delayed {
 
     /// All promised blocks.
     pub(crate) fn promised(&self) -> u64 {
-        self.ranges
-            .iter()
-            .filter(|(_, r)| r.1)
-            .map(|(start, (end, _))| end - start)
-            .sum()
+        self.ranges.sum(|start, (end, promised)| match promised {
+            true => end - start,
+            false => 0,
+        })
     }
 }
 
@@ -131,50 +124,59 @@ impl Piece {
     }
 }
 
+/// What is known of a run beside its first block in the file: see [`Piece`].
+type Address = (u64, u32, bool);
+
 /// Runs of file blocks that have an address and are being written.
 #[derive(Default)]
 pub(crate) struct Placed {
-    pieces: BTreeMap<u64, Piece>,
+    pieces: Runs<Address>,
+}
+
+impl From<(u64, Address)> for Piece {
+    fn from((file_block, (start, len, in_place)): (u64, Address)) -> Piece {
+        Piece {
+            file_block,
+            start,
+            len,
+            in_place,
+        }
+    }
 }
 
 impl Placed {
     /// Nothing.
     pub(crate) const fn new() -> Placed {
-        Placed {
-            pieces: BTreeMap::new(),
-        }
+        Placed { pieces: Runs::None }
     }
 
     /// Adds a run. What was placed there before has to be removed first.
     pub(crate) fn insert(&mut self, piece: Piece) {
-        self.pieces.insert(piece.file_block, piece);
+        let address = (piece.start, piece.len, piece.in_place);
+        self.pieces.insert(piece.file_block, address);
     }
 
     /// All blocks.
     pub(crate) fn blocks(&self) -> u64 {
-        self.pieces
-            .values()
-            .filter(|p| !p.in_place)
-            .map(|p| u64::from(p.len))
-            .sum()
+        self.pieces.sum(|_, (_, len, in_place)| match in_place {
+            true => 0,
+            false => u64::from(len),
+        })
     }
 
     /// The run that holds `block`, or the next one.
     pub(crate) fn at_or_after(&self, block: u64) -> Option<Piece> {
-        let before = self
-            .pieces
-            .range(..=block)
-            .next_back()
-            .map(|(_, piece)| *piece);
+        let before = self.pieces.last_until(block).map(Piece::from);
         before
             .filter(|piece| piece.end() > block)
-            .or_else(|| self.pieces.range(block..).next().map(|(_, piece)| *piece))
+            .or_else(|| self.pieces.first_from(block).map(Piece::from))
     }
 
     /// Whether anything is placed in a range.
     pub(crate) fn is_any_in(&self, start: u64, end: u64) -> bool {
-        let last = self.pieces.range(..end).next_back();
-        last.is_some_and(|(_, piece)| piece.end() > start)
+        let last = end.checked_sub(1);
+        let last = last.and_then(|block| self.pieces.last_until(block));
+        last.is_some_and(|run| Piece::from(run).end() > start)
     }
 
     /// Removes the first piece of a range, or what of it lies there.
@@ -183,11 +185,15 @@ impl Placed {
             return None;
         }
         // Nearly always a piece is removed as it was inserted.
-        let first = self.pieces.remove(&start).or_else(|| {
-            let found = self.at_or_after(start).filter(|p| p.file_block < end)?;
-            self.pieces.remove(&found.file_block)
-        });
-        let piece = first?;
+        let as_it_was = self.pieces.remove(start);
+        let piece = match as_it_was.map(|address| Piece::from((start, address))) {
+            Some(piece) => piece,
+            None => {
+                let found = self.at_or_after(start).filter(|p| p.file_block < end)?;
+                self.pieces.remove(found.file_block);
+                found
+            }
+        };
         if piece.file_block < start {
             self.insert(piece.part(piece.file_block, start));
         }
@@ -220,7 +226,7 @@ mod tests {
         assert_eq!(delayed.remove(10, 10), 0);
         assert_eq!(delayed.promised(), 5);
         assert_eq!(delayed.remove(0, u64::MAX), 5);
-        assert!(delayed.ranges.is_empty());
+        assert_eq!(delayed.at_or_after(0), None);
     }
 
     #[test]

@@ -63,6 +63,8 @@ struct Cursor {
 struct State {
     segments: Vec<Segment>,
     busy: HashMap<u32, Words>,
+    /// What the last segment without busy blocks has left, all zeros: the next one is rarely far.
+    no_longer_busy: Option<Words>,
     balance: Balance,
     /// Segments without live or busy blocks.
     clean: u32,
@@ -453,10 +455,10 @@ impl State {
 
     /// Marks blocks as not to be given out, or as available again.
     fn set_busy(&mut self, layout: &Layout, segment: u32, range: Range<u32>, busy: bool) {
-        let words = self
-            .busy
-            .entry(segment)
-            .or_insert_with(|| bitmap::empty(layout.segment_blocks));
+        let words = self.busy.entry(segment).or_insert_with(|| {
+            let words = self.no_longer_busy.take();
+            words.unwrap_or_else(|| bitmap::empty(layout.segment_blocks))
+        });
         let before = bitmap::count(words, range.clone());
         bitmap::fill(words, range.clone(), busy);
         let after = if busy { range.end - range.start } else { 0 };
@@ -466,7 +468,10 @@ impl State {
             left = entry.busy;
         });
         if left == 0 {
-            self.busy.remove(&segment);
+            let words = self.busy.remove(&segment);
+            let is_zero = |words: &Words| words.iter().all(|&word| word == 0);
+            debug_assert!(words.as_ref().is_none_or(is_zero), "more than was counted");
+            self.no_longer_busy = words;
         }
     }
 }
