@@ -22,6 +22,10 @@ use logfs_format::{
 /// Blocks that one step moves at most, and so the parts of files: `MOVED_MAX`.
 const STEP_BLOCKS: usize = bento_api::MOVED_MAX;
 
+/// The file system is idle when nobody has used it for so long. Programs pause: they compute, or wait for a
+/// write that is on its way.
+const IDLE_NS: u64 = 1_000_000_000;
+
 /// Milliseconds between two steps while the file system is used.
 const PAUSE_MS: u64 = 100;
 
@@ -87,6 +91,8 @@ pub(crate) struct Cleaner {
     old: Vec<Run>,
     /// A write has failed: no more until the next mount.
     broken: bool,
+    /// When a step last found that the file system had been used.
+    used_ns: u64,
 }
 
 /// What cleaning has done since the mount.
@@ -110,13 +116,16 @@ impl<E: Env> LogFs<E> {
     /// See `FileSystem::clean`.
     pub(crate) fn clean_step(&self, moved: &mut Vec<Moved>) -> u64 {
         let mut cleaner = self.cleaner.lock();
-        let was_used = self.used.swap(false, Ordering::Relaxed);
         let begun_ns = self.env.monotonic_ns();
+        if self.used.swap(false, Ordering::Relaxed) {
+            cleaner.used_ns = begun_ns;
+        }
+        let is_idle = begun_ns.saturating_sub(cleaner.used_ns) >= IDLE_NS;
         let step = self.clean_some(&mut cleaner, moved);
         let took_ms = self.env.monotonic_ns().saturating_sub(begun_ns) / 1_000_000;
         match step {
             Ok(Step::Settle) => 0,
-            Ok(Step::More) if !was_used => 0,
+            Ok(Step::More) if is_idle => 0,
             Ok(Step::More) => {
                 let least_ms = match self.space.is_short_of_segments() {
                     true => SHORT_PAUSE_MS,

@@ -5,6 +5,7 @@ use bento_api::{FallocateMode, FileSystem, Ino, Level, MappingKind};
 use bento_sim::{Image, Rng, Sim, SimDisk, SimEnv};
 use logfs::LogFs;
 use logfs_tests::{Mounted, check, formatted, fresh};
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 const BLOCK: u64 = 4096;
@@ -109,6 +110,17 @@ fn a_churned_disk_gets_clean_segments_and_keeps_its_contents() {
     }
 }
 
+/// Between two steps there is a pause after the disk was used, and none when nobody has used it for a second.
+fn cleaning_waits_until_idle(sim: &Mounted, what: &str) {
+    let step = || sim.fs().clean(&mut Vec::new());
+    let pauses = |next_ms| (1..u64::MAX).contains(&next_ms);
+    assert!(pauses(step()), "{what}");
+    sim.env().advance_clock(Duration::from_millis(500));
+    assert!(pauses(step()), "{what} a moment ago");
+    sim.env().advance_clock(Duration::from_millis(500));
+    assert_eq!(step(), 0, "nobody uses the disk");
+}
+
 /// A buffered write is nothing but a reservation until it is written back.
 #[test]
 fn cleaning_waits_while_files_are_written() {
@@ -116,12 +128,10 @@ fn cleaning_waits_while_files_are_written() {
     churned(&sim, 5);
     let file = sim.create(b"/log", 0o644).unwrap();
     let ino = sim.stat(b"/log").unwrap().ino;
-    let step = || sim.fs().clean(&mut Vec::new());
-    assert!((1..u64::MAX).contains(&step()), "the disk was just used");
-    assert_eq!(step(), 0, "nobody uses the disk");
+    let waits = |what: &str| cleaning_waits_until_idle(&sim, what);
+    waits("the disk was just used");
     sim.fs().reserve(ino, 0, BLOCK).unwrap();
-    assert!((1..u64::MAX).contains(&step()), "a file is written");
-    assert_eq!(step(), 0, "nobody uses the disk");
+    waits("a file is written");
     sim.fs().unreserve(ino, 0, BLOCK);
     sim.close(file);
 }
@@ -133,11 +143,7 @@ fn cleaning_waits_while_names_are_read() {
     sim.mkdir(b"/dir", 0o755).unwrap();
     let root = sim.fs().load(sim.fs().root()).unwrap().ino;
     let ino = sim.fs().lookup(root, b"dir").unwrap();
-    let step = || sim.fs().clean(&mut Vec::new());
-    let waits = |what: &str| {
-        assert!((1..u64::MAX).contains(&step()), "{what}");
-        assert_eq!(step(), 0, "nobody uses the disk");
-    };
+    let waits = |what: &str| cleaning_waits_until_idle(&sim, what);
     waits("the disk was just used");
     sim.fs().lookup(root, b"dir").unwrap();
     waits("a name is looked up");
