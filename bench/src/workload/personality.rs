@@ -1,8 +1,8 @@
 //! Servers of three kinds, with the parameters that Filebench publishes for them
 //! (<https://github.com/filebench/filebench>, `workloads/varmail.f` and `fileserver.f` 3.0 at ca9b7af,
-//! `webserver.f` 3.1 at 692eaec, but that its log is empty at first): files, their size, how many of them there are at first, threads, and what each
-//! thread does in turn. Instead of a minute, a fixed number of turns is measured, so that device counters
-//! can be compared as well; and of the files the oldest is deleted.
+//! `webserver.f` 3.1 at 692eaec, but that its log is empty at first): files, their size, how many of them
+//! there are at first, threads, and what each thread does in turn. Instead of a minute, a fixed number of
+//! turns is measured, so that device counters can be compared as well; and of the files the oldest is deleted.
 
 use crate::input::Input;
 use crate::stage::{Stage, Work};

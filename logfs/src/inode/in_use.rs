@@ -20,7 +20,7 @@ pub(crate) struct InUse {
     pub(crate) packed: Option<(u64, usize)>,
 }
 
-// Half of the next size in which the kernel gives memory would be left over.
+// The kernel gives memory of 128 bytes, and then of 192.
 const _: () = assert!(size_of::<InUse>() <= 128);
 
 /// Of all others.

@@ -16,7 +16,7 @@ pub(crate) enum Runs<T> {
     None,
     /// One run.
     One(u64, T),
-    /// More than one, or what is left of them.
+    /// More than one, or what is left of them: never none.
     Many(Box<BTreeMap<u64, T>>),
 }
 

@@ -63,8 +63,9 @@ struct Cursor {
 struct State {
     segments: Vec<Segment>,
     busy: HashMap<u32, Words>,
-    /// What the last segment without busy blocks has left, all zeros: the next one is rarely far.
-    no_longer_busy: Option<Words>,
+    /// The bits of the segment that last had its last busy block released, all zero, for the next one that
+    /// gets its first.
+    spare_busy: Option<Words>,
     balance: Balance,
     /// Segments without live or busy blocks.
     clean: u32,
@@ -456,7 +457,7 @@ impl State {
     /// Marks blocks as not to be given out, or as available again.
     fn set_busy(&mut self, layout: &Layout, segment: u32, range: Range<u32>, busy: bool) {
         let words = self.busy.entry(segment).or_insert_with(|| {
-            let words = self.no_longer_busy.take();
+            let words = self.spare_busy.take();
             words.unwrap_or_else(|| bitmap::empty(layout.segment_blocks))
         });
         let before = bitmap::count(words, range.clone());
@@ -470,8 +471,11 @@ impl State {
         if left == 0 {
             let words = self.busy.remove(&segment);
             let is_zero = |words: &Words| words.iter().all(|&word| word == 0);
-            debug_assert!(words.as_ref().is_none_or(is_zero), "more than was counted");
-            self.no_longer_busy = words;
+            debug_assert!(
+                words.as_ref().is_none_or(is_zero),
+                "busy blocks that were not counted"
+            );
+            self.spare_busy = words;
         }
     }
 }

@@ -34,7 +34,7 @@ impl<E: Env> Space<E> {
         let mut state = State {
             segments: Vec::new(),
             busy: HashMap::new(),
-            no_longer_busy: None,
+            spare_busy: None,
             balance: Balance {
                 root_only: superblock.root_reserved_blocks.get(),
                 ..Balance::default()
