@@ -14,6 +14,11 @@ const LARGE: &str = "1m";
 /// MiB of all files together.
 const TOTAL_MIB: usize = 256;
 
+/// The same where they are mapped: 49,152 pages. User-mode Linux maps each page of a process by itself where
+/// its memory does not happen to follow the last one's, and its host allows a process 65,530 mappings
+/// (`vm.max_map_count`): beyond that the process gets SIGSEGV.
+const MAPPED_MIB: usize = 192;
+
 /// MiB that steps of random access touch.
 const RANDOM_MIB: usize = 64;
 
@@ -64,9 +69,10 @@ pub(super) fn one_file(stage: &mut Stage<'_>, _: Option<&Input>) -> Result<()> {
 }
 
 fn play(stage: &mut Stage<'_>, engine: &str, jobs: usize) -> Result<()> {
-    let total_mib = stage.scaled(TOTAL_MIB, 16);
-    let random_mib = stage.scaled(RANDOM_MIB, 8);
     let is_mapped = engine == "mmap";
+    let all_mib = if is_mapped { MAPPED_MIB } else { TOTAL_MIB };
+    let total_mib = stage.scaled(all_mib, 16);
+    let random_mib = stage.scaled(RANDOM_MIB, 8);
     if is_mapped {
         // A mapping can't make a file longer.
         Job {
