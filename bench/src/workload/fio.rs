@@ -14,9 +14,9 @@ const LARGE: &str = "1m";
 /// MiB of all files together.
 const TOTAL_MIB: usize = 256;
 
-/// The same where they are mapped: 49,152 pages. User-mode Linux maps each page of a process by itself where
-/// its memory does not happen to follow the last one's, and its host allows a process 65,530 mappings
-/// (`vm.max_map_count`): beyond that the process gets SIGSEGV.
+/// The same where they are mapped: 49,152 pages. In user-mode Linux, pages of a process that don't lie side by
+/// side in memory are mappings of their own in the host, which allows a process 65,530 (`vm.max_map_count`):
+/// one that needs more gets SIGSEGV.
 const MAPPED_MIB: usize = 192;
 
 /// MiB that steps of random access touch.
